@@ -1,0 +1,2 @@
+//! pgisle.
+fn main() {}

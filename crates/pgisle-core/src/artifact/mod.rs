@@ -1,0 +1,1 @@
+//! Generated files as values: path, mode, content. Pure functions of spec, server and credentials.

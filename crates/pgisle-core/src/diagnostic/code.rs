@@ -1,0 +1,252 @@
+//! The table of diagnostic codes. A code, once released, keeps its meaning for good; `pgisle explain` prints this table.
+//!
+//! Ranges: `PI01` spec · `PI02` connecting and TLS · `PI03` planning · `PI04` applying · `PI05` isolation leaks · `PI06`
+//! credentials and artifacts · `PI07` the dev cluster · `PI09` faults of pgisle itself.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// A diagnostic's stable identity, such as `PI0103`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Code(&'static str);
+
+impl Code {
+    /// The code as text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
+    }
+}
+
+/// What `pgisle explain` knows about a code.
+#[derive(Debug, Clone, Copy)]
+pub struct CodeInfo {
+    /// The code.
+    pub code: Code,
+    /// A short title, without anything of the user's in it.
+    pub title: &'static str,
+    /// What it means, why it matters and what to do, as paragraphs.
+    pub explanation: &'static str,
+}
+
+/// Declares the codes: a constant each, and the table of them all.
+macro_rules! codes {
+    ($($name:ident = $code:literal, $title:literal, $explanation:literal;)*) => {
+        impl Code {
+            $(#[doc = $title] pub const $name: Self = Self($code);)*
+        }
+
+        const TABLE: &[CodeInfo] = &[
+            $(CodeInfo { code: Code::$name, title: $title, explanation: $explanation },)*
+        ];
+    };
+}
+
+codes! {
+    // Spec.
+    SPEC_SYNTAX = "PI0101", "the file is not valid HCL",
+        "The text cannot be read as HCL, the language of Terraform's files. The message names the line and column at which reading stopped. Often a quote or a brace is missing a little earlier.";
+    SPEC_UNKNOWN_SETTING = "PI0102", "a setting has a name that pgisle does not know",
+        "Settings that are not known are refused rather than ignored, because a misspelt limit that is silently dropped is worse than an error. `docs/reference/settings.md` lists them all.";
+    SPEC_TYPE = "PI0103", "a value has the wrong type",
+        "The setting takes another type of value than it was given: a number for a text, a list for a map, and so on.";
+    SPEC_RANGE = "PI0104", "a value is out of range",
+        "The setting takes only the values that the message names.";
+    SPEC_DUPLICATE = "PI0105", "something is defined twice",
+        "Two services, or two settings in one file, have the same name, or two services would own the same database or role.";
+    SPEC_NAME = "PI0106", "a name cannot be used",
+        "PostgreSQL cuts names at 63 bytes, and some names are reserved for the server. pgisle refuses what would be cut or would clash, before anything is changed.";
+    SPEC_EXPRESSION = "PI0107", "the value is an expression that pgisle does not evaluate",
+        "pgisle's files hold plain values: texts, numbers, true or false, lists and maps. References, function calls and interpolation belong to Terraform; write the value, or pass it with -var.";
+    SPEC_MISSING = "PI0108", "something that is required is missing",
+        "A value that has no default was not given anywhere.";
+    SPEC_FILE = "PI0109", "a file cannot be read",
+        "The file does not exist, is not readable, is not UTF-8 text, or is too large to be a spec.";
+    SPEC_CONFLICT = "PI0110", "two values contradict each other",
+        "Each value is fine alone, and together they cannot work.";
+    SPEC_BLOCK = "PI0111", "a block is not known or has the wrong labels",
+        "The only block in a spec is `service \"name\" { … }`, with exactly one label, and inside it `replica { … }`.";
+    SPEC_VARIABLE = "PI0112", "a variable given on the command line or in the environment cannot be used",
+        "-var takes NAME=VALUE, and PGISLE_VAR_NAME and TF_VAR_NAME name a setting. Lists and maps are written as HCL.";
+    SPEC_EMPTY = "PI0113", "the spec has no service",
+        "Nothing would be created. `pgisle init` writes a spec to start from.";
+    SPEC_LIMIT = "PI0114", "the file is too large or too deeply nested",
+        "A spec is a page of text. A file of more than a megabyte, or with values nested more than 32 deep, is something else.";
+
+    // Connecting.
+    CONNECT_REFUSED = "PI0201", "the server cannot be reached",
+        "Nothing answered at the address: the server is down, the host or port is wrong, or a firewall stands between.";
+    CONNECT_AUTH = "PI0202", "the server refused the login",
+        "User, password or pg_hba.conf do not fit. pgisle looks for the password in postgres_password, then PGPASSWORD, then the password file.";
+    CONNECT_TLS = "PI0203", "the TLS handshake failed",
+        "With postgres_sslmode verify-ca or verify-full the server's certificate must be signed by a known authority, and with verify-full it must carry the name that was connected to.";
+    CONNECT_POOLED = "PI0204", "the address is a connection pooler, not a server",
+        "Locks, settings and roles of a session do not survive a pooler in transaction mode, so administration through one can go wrong silently. Connect to the server itself.";
+    CONNECT_TOO_MANY = "PI0205", "the server has no connection left",
+        "max_connections is reached. pgisle itself needs one connection and one more per database that it works on at the same time (-parallelism).";
+    CONNECT_DATABASE = "PI0206", "the database to connect to does not exist",
+        "pgisle connects to the maintenance database first; maintenance_database names it.";
+    CONNECT_CONFIG = "PI0207", "the connection settings cannot be used",
+        "A certificate, key, service or password file named in the settings is missing, unreadable or malformed.";
+    CONNECT_LOST = "PI0208", "the connection was lost",
+        "The server ended the session or the network did. Nothing is left half done: run the same command again.";
+    QUERY_FAILED = "PI0209", "a query failed",
+        "The server refused a statement; its own message follows.";
+    SERVER_VERSION = "PI0210", "the server is too old",
+        "pgisle supports PostgreSQL 15 and later: before that, every login may create objects in every schema public.";
+
+    // Planning.
+    PLAN_FOREIGN_DATABASE = "PI0301", "a database with this name exists and is not pgisle's",
+        "pgisle never touches what it did not create. Take it over with `pgisle adopt`, or give the service another database name.";
+    PLAN_FOREIGN_ROLE = "PI0302", "a role with this name exists and is not pgisle's",
+        "pgisle never touches what it did not create. Take it over with `pgisle adopt`, or give the service another user name.";
+    PLAN_OTHER_ENVIRONMENT = "PI0303", "the object belongs to another environment or project",
+        "Its marker names another environment or name_prefix. Two environments cannot share the names of their databases on one cluster.";
+    PLAN_PRIVILEGE = "PI0304", "the administrator lacks a privilege",
+        "Part of the work needs more than this administrator may do. The statements that a DBA must run are printed; run them and apply again, or pass -allow-incomplete to go on without.";
+    PLAN_EXTENSION_UNAVAILABLE = "PI0305", "an extension is not installed on the server",
+        "CREATE EXTENSION can only use what the server's machine has. Install the package there, or take the extension out of the spec.";
+    PLAN_BUDGET = "PI0306", "the pools need more connections than the server has",
+        "The sum of all pools is larger than max_connections less the reserved ones: some instances would be refused.";
+    PLAN_INVALID_DATABASE = "PI0307", "a database is the remains of an interrupted DROP DATABASE",
+        "PostgreSQL marks such a database invalid; it can only be dropped again.";
+    PLAN_UNREADABLE = "PI0308", "part of the cluster cannot be read",
+        "Some catalogs are hidden from this administrator (managed clouds hide pg_authid, for one). What depends on them is neither planned nor proved.";
+    PLAN_UNKNOWN_TARGET = "PI0309", "-target names something that does not exist",
+        "Addresses look like service.users; `pgisle plan` prints them.";
+    PLAN_OBJECT_OWNER = "PI0310", "objects in a service's database belong to someone else",
+        "Whoever owns a table can read it and grant it away, and the service cannot alter it.";
+    PLAN_LOCALE = "PI0311", "the server does not have the wanted locale",
+        "CREATE DATABASE can only use locales of the server's operating system. The server's own default is used instead.";
+    PLAN_DATA_LOSS = "PI0312", "the database holds data and has no backup",
+        "Dropping it would lose the data for good. Back it up first, or pass -force.";
+    PLAN_IMMUTABLE = "PI0313", "a difference that cannot be changed in place",
+        "Encoding and locale of a database are fixed when it is created.";
+    PLAN_RETIRED = "PI0314", "a service is no longer in the file and is kept, fenced",
+        "Removing a service from the file never drops data. Nobody can log in to it any more; `pgisle destroy -target=service.NAME` drops it.";
+    PLAN_STANDBY = "PI0315", "the server is a standby",
+        "A standby is read-only. Connect to the primary.";
+
+    // Applying.
+    APPLY_LOCKED = "PI0401", "another run holds the lock",
+        "Two runs at once would undo each other's work, so only one may change the cluster. Wait for it (-lock-timeout), or end it.";
+    APPLY_STALE = "PI0402", "the cluster has moved since the plan was saved",
+        "What the saved plan would do is no longer what is needed. Plan again and look at the difference.";
+    APPLY_STATEMENT = "PI0403", "a statement failed",
+        "The server refused a step. Steps of the same database after it were not tried; other databases went on. Run apply again after mending the cause: it goes on where it stopped.";
+    APPLY_NO_EFFECT = "PI0404", "a statement was accepted and did nothing",
+        "PostgreSQL answers a GRANT or REVOKE that changes nothing with a mere warning (01006, 01007). pgisle takes it as the failure that it is.";
+    APPLY_NOT_CONVERGED = "PI0405", "the cluster is not as planned after the apply",
+        "After its work pgisle reads the privileges back. Something differs: another session changed it meanwhile, or the server ignored a statement.";
+    APPLY_INCOMPLETE = "PI0406", "part of the work could not be done",
+        "All that could be done is done. What is left needs the statements that are printed; -allow-incomplete turns this error into a warning.";
+    APPLY_PLAN_FILE = "PI0407", "the saved plan cannot be read",
+        "The file is not a plan of this version of pgisle.";
+    APPLY_DECLINED = "PI0408", "not confirmed",
+        "Nothing was changed. -auto-approve skips the question.";
+    DESTROY_REFUSED = "PI0409", "destroy was refused",
+        "destroy drops only what pgisle marked as its own, and asks for the name to be typed.";
+
+    // Isolation.
+    LEAK_CONNECT = "PI0501", "a service can connect to a database that is not its own",
+        "CONNECT is granted to PUBLIC, to the login, or to a role that the login is a member of.";
+    LEAK_READ = "PI0502", "a service can read another service's data",
+        "A table of another service can be read. The path names the grants and memberships that lead there.";
+    LEAK_CREATE = "PI0503", "a service can create objects where it should not",
+        "CREATE or TEMPORARY on a foreign database or schema lets a service fill another's disk, or plant functions that others call.";
+    LEAK_ROLE = "PI0504", "a service can become another role",
+        "A membership lets the login SET ROLE to a role that is not its own.";
+    LEAK_ATTRIBUTE = "PI0505", "a service's login has an attribute that it should not have",
+        "SUPERUSER, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS each reach beyond the island.";
+    LEAK_OWNER = "PI0506", "a service can undo its own isolation",
+        "A login that owns its database may grant CONNECT to PUBLIC and raise the database's connection limit.";
+    LEAK_LIMIT = "PI0507", "a service can raise its own limits",
+        "Limits that the limited one can change protect nobody.";
+    LEAK_DEFAULT_PRIVILEGE = "PI0508", "default privileges open future objects to others",
+        "Objects that are created from now on would be granted to PUBLIC or to a role outside the island.";
+    LEAK_PREDEFINED_ROLE = "PI0509", "a service is a member of a predefined role",
+        "pg_read_all_data, pg_write_all_data, pg_execute_server_program and their like reach into every database.";
+    LEAK_LOGIN = "PI0510", "a service cannot log in to its own database",
+        "The credential, the grant or the limit does not fit: the service would be down.";
+    LEAK_FUNCTION = "PI0511", "a function runs with more rights than its caller",
+        "A SECURITY DEFINER function that a service may call acts as its owner.";
+    LEAK_FOREIGN_SERVER = "PI0512", "a service can reach out of its database",
+        "dblink, foreign servers and user mappings connect to other databases from within.";
+    VERIFY_NOT_PROVED = "PI0513", "something could not be proved",
+        "A probe could not be run, so nothing is known about it. It counts neither as isolated nor as a leak.";
+
+    // Credentials and artifacts.
+    CREDENTIAL_STORE = "PI0601", "the credential store cannot be used",
+        "The file is unreadable, malformed, of a newer version, encrypted without a key at hand, or readable by others.";
+    CREDENTIAL_MISSING = "PI0602", "a login exists and its password is not known here",
+        "The cluster has the login, and this machine's store has no password for it. Copy the store from where the last apply ran, or rotate.";
+    CREDENTIAL_REFUSED = "PI0603", "a stored password is refused by the server",
+        "Someone changed the password behind pgisle's back. Apply sets it again.";
+    ARTIFACT_EDITED = "PI0604", "a generated file was edited by hand",
+        "pgisle does not overwrite what a person changed. Move the change elsewhere and delete the file, or pass -overwrite.";
+    ARTIFACT_WRITE = "PI0605", "a generated file cannot be written",
+        "The folder is missing, full or not writable.";
+    OUTPUT_UNKNOWN = "PI0606", "there is no output of this name",
+        "`pgisle output` without a name lists them.";
+    ROTATE_STATE = "PI0607", "the rotation cannot go on",
+        "A rotation has two halves: the new login is published, then, once no session uses the old one, the old one is disabled.";
+
+    // The dev cluster.
+    LOCAL_BINARIES = "PI0701", "the PostgreSQL server programs are not installed",
+        "pgisle dev starts a private cluster from the programs on this machine: initdb, postgres and pg_ctl must be there.";
+    LOCAL_START = "PI0702", "the private cluster did not start",
+        "The server's log says why.";
+    LOCAL_STATE = "PI0703", "the private cluster is not running",
+        "`pgisle dev up` starts it.";
+
+    // Ourselves.
+    USAGE = "PI0901", "the command line cannot be understood",
+        "`pgisle help COMMAND` shows what a command takes.";
+    IO = "PI0902", "a file of pgisle's own cannot be read or written",
+        "The operating system's message follows.";
+    BUG = "PI0903", "this is a bug in pgisle",
+        "Please report it with the command that led here.";
+}
+
+/// All codes, in order.
+#[must_use]
+pub fn all_codes() -> &'static [CodeInfo] {
+    TABLE
+}
+
+/// Looks a code up by its text, in any case.
+#[must_use]
+pub fn code_info(text: &str) -> Option<&'static CodeInfo> {
+    TABLE.iter().find(|info| info.code.as_str().eq_ignore_ascii_case(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_ordered() {
+        for pair in TABLE.windows(2) {
+            assert!(pair[0].code < pair[1].code, "{} before {}", pair[0].code, pair[1].code);
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_in_any_case() {
+        assert_eq!(code_info("pi0103").map(|info| info.code), Some(Code::SPEC_TYPE));
+        assert!(code_info("PI9999").is_none());
+    }
+}

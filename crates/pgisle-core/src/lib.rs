@@ -1,0 +1,16 @@
+//! The pure part of pgisle.
+//!
+//! Text becomes a [`spec::Spec`], observation becomes an [`inventory::Inventory`], and [`plan::plan`] decides the ordered
+//! steps that bring the one to the other. Nothing in this crate reads a file, a clock, the environment or a random number:
+//! what it needs is an argument, and the same arguments give the same answer, byte for byte.
+
+pub mod artifact;
+pub mod credential;
+pub mod diagnostic;
+pub mod inventory;
+pub mod marker;
+pub mod name;
+pub mod plan;
+pub mod secret;
+pub mod spec;
+pub mod sql;

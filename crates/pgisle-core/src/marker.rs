@@ -1,0 +1,95 @@
+//! The mark of ownership that pgisle leaves on a database or role: a `COMMENT` with one line of JSON.
+//!
+//! The catalog is the state. What carries no marker is not pgisle's and is left alone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{DatabaseName, ServiceName};
+
+/// What a comment begins with when pgisle wrote it.
+const PREFIX: &str = "pgisle: ";
+
+/// The format's version.
+const VERSION: u32 = 1;
+
+/// What part the marked object plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A service's database.
+    Database,
+    /// The role that owns a service's objects and cannot log in.
+    Owner,
+    /// A service's login.
+    Login,
+    /// The login that runs a service's migrations, under `access = "split"`.
+    Migrator,
+    /// The monitoring login.
+    Monitoring,
+}
+
+/// The marker of one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marker {
+    /// The format's version, 1.
+    v: u32,
+    /// The project: `name_prefix` of the spec that made it.
+    pub project: String,
+    /// The environment of the spec that made it.
+    pub environment: String,
+    /// What part it plays.
+    pub kind: Kind,
+    /// The service it belongs to; none for the monitoring login.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub service: Option<ServiceName>,
+    /// The island's database: on an owner role it proves that the database of this name, should it stand there closed and
+    /// without a marker, is ours and was interrupted in the making.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database: Option<DatabaseName>,
+    /// True once the service has left the file.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub retired: bool,
+    /// The spec's tags.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Marker {
+    /// Makes a marker without service, database or tags.
+    #[must_use]
+    pub fn new(project: &str, environment: &str, kind: Kind) -> Self {
+        Self {
+            v: VERSION,
+            project: project.to_owned(),
+            environment: environment.to_owned(),
+            kind,
+            service: None,
+            database: None,
+            retired: false,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    /// Reads a comment; none when pgisle did not write it.
+    #[must_use]
+    pub fn parse(comment: &str) -> Option<Self> {
+        let marker: Self = serde_json::from_str(comment.strip_prefix(PREFIX)?).ok()?;
+        (marker.v == VERSION).then_some(marker)
+    }
+
+    /// The comment's text.
+    #[must_use]
+    pub fn to_comment(&self) -> String {
+        // A struct of strings, booleans and a map with string keys always serialises.
+        format!("{PREFIX}{}", serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// True when the same project and environment made it.
+    #[must_use]
+    pub fn same_owner(&self, project: &str, environment: &str) -> bool {
+        self.project == project && self.environment == environment
+    }
+}
