@@ -59,6 +59,16 @@ impl Verifier {
         &self.0
     }
 
+    /// A short hash that tells two verifiers apart and says nothing about either.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        use std::fmt::Write as _;
+        Sha256::digest(self.0.as_bytes()).iter().take(6).fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
     /// True when it was made from this password, whatever the salt.
     #[must_use]
     pub fn matches(&self, password: &Secret) -> bool {

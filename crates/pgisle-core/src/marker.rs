@@ -26,6 +26,8 @@ pub enum Kind {
     Login,
     /// The login that runs a service's migrations, under `access = "split"`.
     Migrator,
+    /// The role that holds the row privileges, under `access = "split"`; it cannot log in.
+    Application,
     /// The monitoring login.
     Monitoring,
 }
@@ -35,7 +37,7 @@ pub enum Kind {
 #[serde(deny_unknown_fields)]
 pub struct Marker {
     /// The format's version, 1.
-    v: u32,
+    pub(crate) v: u32,
     /// The project: `name_prefix` of the spec that made it.
     pub project: String,
     /// The environment of the spec that made it.
@@ -49,6 +51,13 @@ pub struct Marker {
     /// without a marker, is ours and was interrupted in the making.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub database: Option<DatabaseName>,
+    /// On a database: the fingerprint of the service's spec that was last applied. It tells a changed file from a changed cluster.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub spec: Option<String>,
+    /// On a login: the fingerprint of the verifier that pgisle last set, so that a replaced credential is seen even where
+    /// `pg_authid` is hidden. The verifier is salted, and this is a short hash of it: it says nothing about the password.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub credential: Option<String>,
     /// True once the service has left the file.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub retired: bool,
@@ -68,6 +77,8 @@ impl Marker {
             kind,
             service: None,
             database: None,
+            spec: None,
+            credential: None,
             retired: false,
             tags: BTreeMap::new(),
         }
@@ -85,6 +96,12 @@ impl Marker {
     pub fn to_comment(&self) -> String {
         // A struct of strings, booleans and a map with string keys always serialises.
         format!("{PREFIX}{}", serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// The comment's text without the credential's fingerprint, which is not known before the first apply.
+    #[must_use]
+    pub fn shown_comment(&self) -> String {
+        Self { credential: None, ..self.clone() }.to_comment()
     }
 
     /// True when the same project and environment made it.

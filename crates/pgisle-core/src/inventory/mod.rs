@@ -240,6 +240,8 @@ pub struct AvailableExtension {
     pub superuser: bool,
     /// A database's CREATE privilege is enough.
     pub trusted: bool,
+    /// The schema that it brings or insists on; none when it goes wherever it is put.
+    pub schema: Option<SchemaName>,
 }
 
 /// What was seen inside of one database.
@@ -253,8 +255,9 @@ pub struct Contents {
     pub default_acls: Vec<DefaultAcl>,
     /// How many objects (relations, functions, types, schemas) each role owns here, extensions' members and system objects left out.
     pub objects_by_owner: BTreeMap<RoleName, u64>,
-    /// How many tables and views of each schema the monitoring login cannot select from.
-    pub relations_hidden_from_monitoring: BTreeMap<SchemaName, u64>,
+    /// How many tables and views of each schema a role cannot select from, for the roles that were asked about (the monitoring
+    /// login, a split service's application role); schemas without any are left out.
+    pub relations_hidden_from: BTreeMap<RoleName, BTreeMap<SchemaName, u64>>,
     /// Bytes of ordinary tables' data outside of the system's schemas: 0 means that nothing would be lost.
     pub data_bytes: u64,
 }

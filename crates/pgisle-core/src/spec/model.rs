@@ -303,6 +303,12 @@ impl Service {
         self.derived(self.database.as_str(), "_migrator")
     }
 
+    /// Under `access = "split"`, the role that may read and write rows; the service's logins are members: `link_users_app`.
+    #[must_use]
+    pub fn application(&self) -> RoleName {
+        self.derived(self.database.as_str(), "_app")
+    }
+
     /// The longest suffix that is put behind a name, in bytes; the spec's validation leaves this much room.
     pub const SUFFIX_BYTES_MAX: usize = "_migrator".len();
 

@@ -1,0 +1,116 @@
+//! The fences around the databases that every cluster is born with: any login may connect to them unless someone says no.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Address, Cause, Danger, DatabaseGrant, Planner, Step, Target, UnitPlace};
+use crate::inventory::{Database, Grantee};
+use crate::marker::Kind;
+use crate::name::{DatabaseName, RoleName};
+
+impl Planner<'_> {
+    /// Fences the maintenance databases, before there is any login that could use them.
+    pub(super) fn maintenance(&mut self) {
+        if !self.spec.settings.fence_maintenance_databases || !self.is_target(&Target::Cluster) {
+            return;
+        }
+        for name in self.maintenance_databases() {
+            let Some(database) = self.inventory.databases.get(&name) else { continue };
+            let Some(action) = self.maintenance_fence(&name, database) else { continue };
+            let address = Address::Cluster(name.as_str().to_owned());
+            let cause = if database.acl_is_default { Cause::Missing } else { Cause::Drift };
+            let step = Step { address: address.clone(), action, danger: Danger::Access, cause };
+            if self.may_own(&database.owner) {
+                self.plan.before.push(self.unit(UnitPlace::Maintenance, None, vec![step]));
+            } else {
+                let why = format!("role \"{}\" does not own database \"{name}\"", self.inventory.admin.role);
+                self.block_steps(address, &[step], &UnitPlace::Maintenance, why);
+            }
+        }
+    }
+
+    fn maintenance_databases(&self) -> BTreeSet<DatabaseName> {
+        let settings = &self.spec.settings;
+        let born = ["postgres", "template1"].into_iter().filter_map(|name| DatabaseName::new(name).ok());
+        // The shared database is fenced once everything has been split out of it, not before.
+        let own = Some(settings.maintenance_database.clone()).filter(|name| *name != settings.postgres_database);
+        born.chain(own).filter(|name| *name != settings.postgres_database).collect()
+    }
+
+    /// Takes CONNECT and TEMPORARY from PUBLIC and, in the same transaction, gives them to every login that had them only through
+    /// PUBLIC and is not a service's: exporters and agents keep working.
+    fn maintenance_fence(&self, name: &DatabaseName, database: &Database) -> Option<Action> {
+        let held = |role: &RoleName| -> BTreeSet<&str> {
+            let is_theirs = |grantee: &Grantee| *grantee == Grantee::Role(role.clone());
+            database.acl.iter().filter(|item| is_theirs(&item.grantee)).map(|item| item.privilege.as_str()).collect()
+        };
+        let of_public: BTreeSet<&'static str> = database
+            .acl
+            .iter()
+            .filter(|item| item.grantee == Grantee::Public)
+            .filter_map(|item| super::database::database_privilege(&item.privilege))
+            .collect();
+        let monitoring = self.monitoring_login();
+        let mut revoke = Vec::new();
+        let mut keepers = super::database::WantedGrants::new();
+        if !of_public.is_empty() {
+            revoke.push(DatabaseGrant { grantees: vec![Grantee::Public], privileges: None, grant_option_only: false });
+        }
+        for (role, observed) in self.inventory.roles.iter().filter(|(_, role)| role.login && !role.superuser) {
+            let own = held(role);
+            if observed.marker().is_none() && *role != database.owner {
+                let lost = of_public.iter().copied().filter(|privilege| !own.contains(privilege)).collect();
+                keepers.insert(role.clone(), lost);
+            }
+        }
+        // An exporter connects to the maintenance database first.
+        if let Some(role) = monitoring
+            && *name == self.spec.settings.maintenance_database
+            && self.inventory.roles.contains_key(&role)
+            && !held(&role).contains("CONNECT")
+        {
+            keepers.insert(role, BTreeSet::from(["CONNECT"]));
+        }
+        let intruders: Vec<Grantee> = self.service_logins().filter(|role| !held(role).is_empty()).map(Grantee::Role).collect();
+        if !intruders.is_empty() {
+            revoke.push(DatabaseGrant { grantees: intruders, privileges: None, grant_option_only: false });
+        }
+        let grant: Vec<DatabaseGrant> = super::by_privileges(&keepers)
+            .into_iter()
+            .map(|(privileges, roles)| DatabaseGrant {
+                grantees: roles.into_iter().map(Grantee::Role).collect(),
+                privileges: Some(privileges),
+                grant_option_only: false,
+            })
+            .collect();
+        let nothing = revoke.is_empty() && grant.is_empty();
+        (!nothing).then(|| Action::FenceDatabase { database: name.clone(), revoke, grant })
+    }
+
+    fn monitoring_login(&self) -> Option<RoleName> {
+        let settings = &self.spec.settings;
+        settings.create_monitoring_user.then(|| settings.monitoring_user())
+    }
+
+    /// The grant that lets a monitoring login, once it is made, connect to the maintenance database first, as exporters do.
+    pub(super) fn monitoring_entry(&self, role: &RoleName) -> Option<Action> {
+        let name = &self.spec.settings.maintenance_database;
+        let database = self.inventory.databases.get(name)?;
+        let is_fenced = self.spec.settings.fence_maintenance_databases && self.maintenance_databases().contains(name);
+        let is_new = !self.inventory.roles.contains_key(role);
+        (is_fenced && is_new && self.may_own(&database.owner)).then(|| Action::FenceDatabase {
+            database: name.clone(),
+            revoke: Vec::new(),
+            grant: vec![DatabaseGrant {
+                grantees: vec![Grantee::Role(role.clone())],
+                privileges: Some(BTreeSet::from(["CONNECT"])),
+                grant_option_only: false,
+            }],
+        })
+    }
+
+    /// Every role that pgisle made for a service, of any project: none of them has business in a maintenance database.
+    fn service_logins(&self) -> impl Iterator<Item = RoleName> {
+        let is_services = |role: &crate::inventory::Role| role.marker().is_some_and(|marker| marker.kind != Kind::Monitoring);
+        self.inventory.roles.iter().filter(move |(_, role)| is_services(role)).map(|(name, _)| name.clone())
+    }
+}
