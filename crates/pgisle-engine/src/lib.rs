@@ -1,1 +1,5 @@
-//! pgisle-engine.
+//! Everything that pgisle does to the outside world: connect, inspect, execute, spawn, store.
+//!
+//! What is decided is decided in `pgisle-core`; this crate observes and carries out.
+
+pub mod postgres;
