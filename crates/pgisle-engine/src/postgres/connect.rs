@@ -63,6 +63,8 @@ pub enum ConnectError {
         endpoint: String,
         /// The server's words.
         detail: String,
+        /// Only one database's or role's limit is reached.
+        limit_of_one: bool,
     },
     /// The database is not there or takes nobody.
     #[error("database \"{database}\" of the server at {endpoint} cannot be connected to")]
@@ -147,7 +149,11 @@ impl ConnectError {
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION | SqlState::INSUFFICIENT_PRIVILEGE => {
                 Self::auth(options, detail)
             }
-            SqlState::TOO_MANY_CONNECTIONS => Self::TooMany { endpoint, detail },
+            SqlState::TOO_MANY_CONNECTIONS => {
+                // Both limits have this SQLSTATE; `routine` is not translated, and the server's own limit is met elsewhere.
+                let limit_of_one = matches!(error.routine(), Some("CheckMyDatabase" | "InitializeSessionUserId"));
+                Self::TooMany { endpoint, detail, limit_of_one }
+            }
             SqlState::UNDEFINED_DATABASE | SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
                 Self::Database { endpoint, database, detail }
             }
@@ -167,6 +173,11 @@ impl ConnectError {
             detail,
             had_password: options.password().is_some(),
         }
+    }
+
+    /// True when it is one database's or role's own limit that is reached, not the server's.
+    pub(super) fn is_limit_of_one(&self) -> bool {
+        matches!(self, Self::TooMany { limit_of_one: true, .. })
     }
 
     /// The finding to show.

@@ -5,6 +5,7 @@
 
 pub mod connect;
 pub mod conninfo;
+pub mod inspect;
 mod passfile;
 mod servicefile;
 pub mod session;
@@ -12,4 +13,5 @@ pub mod tls;
 
 pub use connect::ConnectError;
 pub use conninfo::{ConnectOptions, Host, Resolved, Surroundings};
+pub use inspect::{InspectError, Progress, Request, inspect, inspect_contents, inspect_shared};
 pub use session::{Notice, Session};

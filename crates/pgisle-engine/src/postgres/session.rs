@@ -6,8 +6,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode as DriverSslMode;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, SimpleQueryMessage};
 
 use super::connect::ConnectError;
 use super::conninfo::{ConnectOptions, Host};
@@ -94,7 +94,7 @@ impl Session {
         let failed = |error| ConnectError::from_driver(options, error);
         let messages = self.client.simple_query(CHECK).await.map_err(failed)?;
         let row = messages.iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+            SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
         let text = |index| row.and_then(|row| row.get(index)).unwrap_or_default();
@@ -135,6 +135,26 @@ impl Session {
     /// The server's or the library's.
     pub async fn query(&self, sql: &'static str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, tokio_postgres::Error> {
         self.client.query(sql, params).await
+    }
+
+    /// Asks for one text in one round trip, the parameters' types being said rather than asked for; empty when there is none.
+    pub(super) async fn query_typed_text(
+        &self,
+        sql: &'static str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<String, tokio_postgres::Error> {
+        let rows = self.client.query_typed(sql, params).await?;
+        rows.first().map_or_else(|| Ok(String::new()), |row| row.try_get(0))
+    }
+
+    /// Asks for one text in one round trip, by the simple protocol; empty when there is none.
+    pub(super) async fn query_text(&self, sql: &'static str) -> Result<String, tokio_postgres::Error> {
+        let messages = self.client.simple_query(sql).await?;
+        let text = messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        Ok(text.unwrap_or_default().to_owned())
     }
 
     /// Runs statements that give nothing back and are part of this program.
@@ -235,6 +255,8 @@ fn startup_settings(statement_timeout_ms: u32) -> String {
         ("client_min_messages", "notice".to_owned()),
         ("standard_conforming_strings", "on".to_owned()),
         ("row_security", "on".to_owned()),
+        // Compiling a query that runs once in milliseconds takes longer than running it.
+        ("jit", "off".to_owned()),
         ("check_function_bodies", "on".to_owned()),
         ("TimeZone", "UTC".to_owned()),
         ("DateStyle", "ISO,YMD".to_owned()),
