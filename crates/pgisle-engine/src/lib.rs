@@ -1,5 +1,7 @@
-//! Everything that pgisle does to the outside world: connect, inspect, execute, spawn, store.
+//! Everything pgisle does to the outside world: connect, inspect, execute, spawn, store.
 //!
 //! What is decided is decided in `pgisle-core`; this crate observes and carries out.
 
+pub mod local;
 pub mod postgres;
+pub mod process;
