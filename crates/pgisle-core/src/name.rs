@@ -44,6 +44,17 @@ fn check_identifier(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+fn display_name(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if !name.contains(char::is_control) {
+        return f.pad(name);
+    }
+    let shown: String = name
+        .chars()
+        .flat_map(|character| if character.is_control() { character.escape_default().collect() } else { vec![character] })
+        .collect();
+    f.pad(&shown)
+}
+
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -61,16 +72,23 @@ macro_rules! identifier {
                 Ok(Self(text))
             }
 
-            /// The name, unquoted.
+            /// Takes a name as a server has it. Other people's objects may be called what pgisle calls nothing.
+            #[must_use]
+            pub fn observed(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The name, unquoted and as it is.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
 
+        /// For people: a control character in someone else's name is shown, not obeyed by the terminal.
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                display_name(&self.0, f)
             }
         }
 

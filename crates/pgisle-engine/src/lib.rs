@@ -1,1 +1,7 @@
-//! pgisle-engine.
+//! Everything pgisle does to the outside world: connect, inspect, execute, spawn, store.
+//!
+//! What is decided is decided in `pgisle-core`; this crate observes and carries out.
+
+pub mod local;
+pub mod postgres;
+pub mod process;

@@ -211,6 +211,8 @@ codes! {
         "The server's log says why.";
     LOCAL_STATE = "PI0703", "the private cluster is not running",
         "`pgisle dev up` starts it.";
+    LOCAL_MISMATCH = "PI0704", "the private cluster is not the one that was asked for",
+        "It was made by another major version of PostgreSQL, or for another administrator. Major versions cannot read each other's data: remove it with `pgisle dev down -destroy`, or go on with what it is.";
 
     // Ourselves.
     USAGE = "PI0901", "the command line cannot be understood",

@@ -50,6 +50,9 @@ pub struct Inventory {
     pub locales: Readable<BTreeSet<String>>,
     /// What was seen inside of the databases that were asked for.
     pub contents: BTreeMap<DatabaseName, Readable<Contents>>,
+    /// Catalogs that could not be read and have no [`Readable`] of their own, with the reason: what they hold is missing above.
+    #[serde(default)]
+    pub hidden: BTreeMap<String, String>,
 }
 
 /// The server.
@@ -307,4 +310,7 @@ pub enum DefaultAclObjects {
     Types,
     /// Schemas (`n`).
     Schemas,
+    /// Large objects (`L`), from PostgreSQL 18.
+    #[serde(rename = "large objects")]
+    LargeObjects,
 }

@@ -1,0 +1,12 @@
+//! Private PostgreSQL clusters on this machine: `pgisle dev`, and the ground that the tests stand on.
+//!
+//! [`Installation`] finds server programs, [`server`] makes, starts and stops a data directory with them, [`pooler`] does the same
+//! for PgBouncer, and [`dev`] keeps one of each under a project's `.pgisle/dev`. Servers refuse to run as root, so everything here
+//! runs as another account when we are root.
+
+mod error;
+mod installation;
+pub mod server;
+
+pub use error::LocalError;
+pub use installation::{Installation, PgBouncer, Source, find_pgbouncer};

@@ -1,0 +1,415 @@
+//! One server: its data directory made, started, stopped, found running, killed.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pgisle_core::secret::Secret;
+use rustix::process::{Pid, Signal};
+
+use super::{Installation, LocalError};
+use crate::process::{Account, Invocation, ProcessError, tail};
+
+/// How long a server may take to come up or go down: crash recovery included, on a slow disk.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The file beside `postgresql.conf` that holds our settings, so that what the user adds to `postgresql.conf` stays.
+const SETTINGS_FILE: &str = "pgisle.conf";
+
+/// The longest path of a Unix socket that the kernel takes: `sun_path` less its closing zero.
+const SOCKET_PATH_BYTES: usize = 107;
+
+/// The cluster's locale: bytewise order, every character known, and there on every system of the last ten years.
+const LOCALE: &str = "C.UTF-8";
+
+/// What a locale falls back to on a system that has no `C.UTF-8`.
+const FALLBACK_LOCALE: &str = "C";
+
+/// What `initdb` makes.
+#[derive(Debug)]
+pub struct NewCluster<'a> {
+    /// The data directory, which must not exist yet.
+    pub data: &'a Path,
+    /// The superuser's name.
+    pub superuser: &'a str,
+    /// The superuser's password.
+    pub password: &'a Secret,
+    /// More arguments for `initdb`.
+    pub arguments: &'a [&'a str],
+}
+
+/// Makes a data directory. It appears whole or not at all: it is made under another name and then renamed.
+///
+/// # Errors
+/// When a file cannot be written or `initdb` fails.
+pub async fn initialise(installation: &Installation, account: Option<&Account>, new: &NewCluster<'_>) -> Result<(), LocalError> {
+    let parent = new.data.parent().unwrap_or(Path::new("/"));
+    let unfinished = Unfinished(parent.join(format!("{UNFINISHED_PREFIX}{}", std::process::id())));
+    remove_unfinished(parent)?;
+    fs::create_dir(&unfinished.0).map_err(LocalError::file("create", &unfinished.0))?;
+    give(account, &unfinished.0)?;
+    let password_file = unfinished.0.join("password");
+    write_private(&password_file, new.password.expose(), account)?;
+    let data = unfinished.0.join("data");
+
+    let mut result = run_initdb(installation, account, new, &data, &password_file, LOCALE).await;
+    if result.as_ref().is_err_and(|error| error.stderr_tail().contains("invalid locale")) {
+        result = run_initdb(installation, account, new, &data, &password_file, FALLBACK_LOCALE).await;
+    }
+    result.map_err(|source| LocalError::Initialise { data: new.data.to_owned(), source })?;
+
+    append(&data.join("postgresql.conf"), &format!("\ninclude_if_exists = '{SETTINGS_FILE}'\n"))?;
+    fs::rename(&data, new.data).map_err(LocalError::file("move into place", new.data))
+}
+
+async fn run_initdb(
+    installation: &Installation,
+    account: Option<&Account>,
+    new: &NewCluster<'_>,
+    data: &Path,
+    password_file: &Path,
+    locale: &str,
+) -> Result<(), ProcessError> {
+    let invocation = installation
+        .invocation("initdb")
+        .argument("--pgdata")
+        .argument(data)
+        .arguments(["--encoding=UTF8", "--auth=scram-sha-256", "--no-instructions"])
+        .argument(format!("--locale={locale}"))
+        .argument(format!("--username={}", new.superuser))
+        .argument("--pwfile")
+        .argument(password_file)
+        .arguments(new.arguments);
+    at_home(invocation, account, data.parent().unwrap_or(data)).run().await.map(drop)
+}
+
+/// The start of the names of folders in which a data directory is being made.
+const UNFINISHED_PREFIX: &str = ".unfinished-";
+
+/// A folder that goes with everything in it when it goes out of scope.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // What stays is removed by the next attempt.
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes what an `initdb` that was killed left behind. The caller holds the lock under which these are made.
+fn remove_unfinished(parent: &Path) -> Result<(), LocalError> {
+    let entries = parent.read_dir().map_err(LocalError::file("read", parent))?;
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).map_err(LocalError::file("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the server's settings, all of them ours. They take effect with the next start.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_settings(data: &Path, account: Option<&Account>, settings: &[(&str, &str)]) -> Result<(), LocalError> {
+    let lines: String = settings.iter().map(|(name, value)| format!("{name} = {}\n", quote_setting(value))).collect();
+    let text =
+        format!("# Written by pgisle before each start. Put your own settings into postgresql.conf, after the include.\n{lines}");
+    write_private(&data.join(SETTINGS_FILE), &text, account)
+}
+
+/// Quotes a value for `postgresql.conf`, whose strings know both doubled quotes and backslash escapes.
+fn quote_setting(value: &str) -> String {
+    format!("'{}'", value.replace('\\', r"\\").replace('\'', "''").replace('\n', r"\n"))
+}
+
+/// Starts the server and waits until it accepts connections. It lives on when we end.
+///
+/// # Errors
+/// When it does not come up; the end of its log is in the error.
+pub async fn start(installation: &Installation, account: Option<&Account>, data: &Path, log: &Path) -> Result<(), LocalError> {
+    let log_start = log.metadata().map_or(0, |metadata| metadata.len());
+    let invocation = installation
+        .invocation("pg_ctl")
+        .arguments(["start", "--silent", "--wait", "--timeout"])
+        .argument(PATIENCE.as_secs().to_string())
+        .argument("--pgdata")
+        .argument(data)
+        .argument("--log")
+        .argument(log)
+        // pg_ctl ends by itself after its own limit; this is for the case that it hangs.
+        .timeout(PATIENCE + Duration::from_secs(5));
+    let result = at_home(invocation, account, data).run().await;
+    result.map(drop).map_err(|source| LocalError::Start { data: data.to_owned(), log_tail: log_tail(log, log_start), source })
+}
+
+/// How a server is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Ends all sessions, then checkpoints.
+    Fast,
+    /// Ends at once; the next start recovers.
+    Immediate,
+}
+
+/// Stops the server, and waits until it is gone. One that is not running is as wanted.
+///
+/// # Errors
+/// When it does not go down.
+pub async fn stop(installation: &Installation, account: Option<&Account>, data: &Path, mode: StopMode) -> Result<(), LocalError> {
+    if postmaster(data).is_none() {
+        return Ok(());
+    }
+    let mode = match mode {
+        StopMode::Fast => "fast",
+        StopMode::Immediate => "immediate",
+    };
+    let invocation = installation
+        .invocation("pg_ctl")
+        .arguments(["stop", "--silent", "--wait", "--timeout"])
+        .argument(PATIENCE.as_secs().to_string())
+        .arguments(["--mode", mode, "--pgdata"])
+        .argument(data)
+        .timeout(PATIENCE + Duration::from_secs(5));
+    let result = at_home(invocation, account, data).run().await;
+    match result {
+        // It may have ended by itself between our look and pg_ctl's.
+        Err(_) if postmaster(data).is_none() => Ok(()),
+        result => result.map(drop).map_err(|source| LocalError::Stop { data: data.to_owned(), source }),
+    }
+}
+
+/// A server that runs on a data directory, as its lock file tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postmaster {
+    /// Its process.
+    pub pid: Pid,
+    /// Its port.
+    pub port: u16,
+    /// The first of its socket folders.
+    pub socket_folder: PathBuf,
+    /// True when it accepts connections.
+    pub ready: bool,
+}
+
+/// Finds the server that runs on a data directory. A lock file that a killed server left behind is seen through.
+#[must_use]
+pub fn postmaster(data: &Path) -> Option<Postmaster> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let lines: Vec<&str> = text.lines().collect();
+    let pid = lines.first().and_then(|line| line.trim().parse().ok()).and_then(Pid::from_raw)?;
+    let line = |number: usize| lines.get(number).map(|line| line.trim()).unwrap_or_default();
+    is_at_work_in(pid, data).then(|| Postmaster {
+        pid,
+        port: line(3).parse().unwrap_or(0),
+        socket_folder: PathBuf::from(line(4)),
+        ready: matches!(line(7), "ready" | "standby"),
+    })
+}
+
+/// True when the process lives and works in the folder. Its number alone proves nothing: after a reboot, or in a new container,
+/// it may be anybody's.
+fn is_at_work_in(pid: Pid, folder: &Path) -> bool {
+    let alive = || !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH));
+    match fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())) {
+        Ok(cwd) => folder.canonicalize().is_ok_and(|folder| folder == cwd),
+        // Not ours to read, or no /proc on this system: then being alive must do.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => alive(),
+        Err(_) => !Path::new("/proc/self/stat").exists() && alive(),
+    }
+}
+
+/// Removes the lock file of a server that is gone when its number now belongs to another process: the server itself would refuse
+/// to start then. Ends what still lives of a server whose first process was killed.
+///
+/// # Errors
+/// When the file cannot be removed.
+pub fn clear_remains(data: &Path) -> Result<(), LocalError> {
+    if postmaster(data).is_some() {
+        return Ok(());
+    }
+    kill(data);
+    let lock = data.join("postmaster.pid");
+    match fs::remove_file(&lock) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LocalError::file("remove", lock)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Kills a server and all its processes at once, as a power cut would, and waits until they are gone. Needs `/proc`; elsewhere
+/// only the first process is killed, and the others end when they notice.
+pub fn kill(data: &Path) {
+    if let Some(postmaster) = postmaster(data) {
+        signal(postmaster.pid, Signal::KILL);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let family = processes_in(data);
+        if family.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for pid in family {
+            signal(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Sends a signal; a process that is gone is none the worse.
+pub fn signal(pid: Pid, signal: Signal) {
+    let _gone = rustix::process::kill_process(pid, signal);
+}
+
+/// The PostgreSQL processes that work in a folder: a server and its children all stay in the data directory. Others, such as a
+/// shell that somebody opened there, are left alone.
+fn processes_in(folder: &Path) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter(|pid| {
+            let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+            matches!(name.trim(), "postgres" | "postmaster") && reads_cwd_as(*pid, folder)
+        })
+        .collect()
+}
+
+fn reads_cwd_as(pid: Pid, folder: &Path) -> bool {
+    let cwd = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
+    cwd.is_ok_and(|cwd| folder.canonicalize().is_ok_and(|folder| folder == cwd))
+}
+
+/// The major version that made a data directory; none when it is no data directory.
+#[must_use]
+pub fn major_of(data: &Path) -> Option<u32> {
+    fs::read_to_string(data.join("PG_VERSION")).ok()?.trim().parse().ok()
+}
+
+/// A port of the loopback interface that nobody uses at this moment. It can be taken by the time a server wants it.
+///
+/// # Errors
+/// When the operating system has none.
+pub fn free_port() -> Result<u16, LocalError> {
+    let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).map(|address| address.port());
+    port.map_err(LocalError::file("find a free port on", "127.0.0.1"))
+}
+
+/// True when nobody listens on this port of the loopback interface.
+#[must_use]
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// True when a server can have its socket in this folder: the kernel's limit on the path is tight, and the setting is a list whose
+/// separators and quotes are better not met.
+#[must_use]
+pub fn socket_fits(folder: &Path) -> bool {
+    let Some(text) = folder.to_str() else { return false };
+    let longest_name = "/.s.PGSQL.65535".len();
+    text.len() + longest_name <= SOCKET_PATH_BYTES
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'))
+}
+
+/// The last lines of a log, from this byte on.
+#[must_use]
+pub fn log_tail(log: &Path, from_byte: u64) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        // Never more than the last 64 kB: a log can be gigabytes.
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from_byte.max(length.saturating_sub(65_536))))?;
+        file.read_to_end(&mut bytes)
+    });
+    if read.is_ok() { tail(&bytes) } else { String::new() }
+}
+
+/// 32 random letters and digits: about 190 bits, and nothing that needs escaping anywhere.
+///
+/// # Errors
+/// When the operating system gives no random bytes.
+pub fn random_password() -> Result<Secret, LocalError> {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut password = String::with_capacity(32);
+    while password.len() < 32 {
+        let mut bytes = [0_u8; 64];
+        getrandom::fill(&mut bytes).map_err(LocalError::Random)?;
+        // Taking the remainder of a byte would favour the first letters; bytes beyond the last whole multiple are thrown away.
+        let letters = bytes.iter().filter(|&&byte| byte < 248).map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
+        password.extend(letters.take(32 - password.len()));
+    }
+    Ok(Secret::new(password))
+}
+
+/// Writes a file that only the server's account can read. What was there before is replaced, never written through: the folder
+/// may be the server's, and root must not follow a link that the server put there.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private(path: &Path, text: &str, account: Option<&Account>) -> Result<(), LocalError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(LocalError::file("replace", path)(error)),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(LocalError::file("create", path))?;
+    give(account, path)?;
+    file.write_all(text.as_bytes()).map_err(LocalError::file("write", path))
+}
+
+fn append(path: &Path, text: &str) -> Result<(), LocalError> {
+    let no_link = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let file = File::options().append(true).custom_flags(no_link).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(LocalError::file("write", path))
+}
+
+pub(crate) fn give(account: Option<&Account>, path: &Path) -> Result<(), LocalError> {
+    account.map_or(Ok(()), |account| account.give(path).map_err(LocalError::Account))
+}
+
+/// Runs as the server's account, at home in the folder that it owns.
+fn at_home(invocation: Invocation, account: Option<&Account>, home: &Path) -> Invocation {
+    let account = account.map(|account| account.at_home_in(home));
+    invocation.run_as(account.as_ref()).directory(home)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_survives_quotes_and_backslashes() {
+        assert_eq!(quote_setting(r"it's C:\x"), r"'it''s C:\\x'");
+    }
+
+    #[test]
+    fn a_socket_folder_is_judged_by_its_longest_name() {
+        assert!(socket_fits(Path::new("/tmp/pgisle")));
+        let at_limit = format!("/{}", "a".repeat(SOCKET_PATH_BYTES - "/.s.PGSQL.65535".len() - 1));
+        assert!(socket_fits(Path::new(&at_limit)));
+        assert!(!socket_fits(Path::new(&format!("{at_limit}a"))));
+        assert!(!socket_fits(Path::new("/tmp/with, comma")));
+    }
+
+    #[test]
+    fn random_passwords_differ_and_need_no_escaping() {
+        let passwords: Vec<Secret> = (0..20).filter_map(|_| random_password().ok()).collect();
+        assert_eq!(passwords.len(), 20);
+        for (index, password) in passwords.iter().enumerate() {
+            assert_eq!(password.expose().len(), 32);
+            assert!(password.expose().chars().all(|c| c.is_ascii_alphanumeric()));
+            assert!(!passwords[index + 1..].contains(password));
+        }
+    }
+
+    #[test]
+    fn a_lock_file_with_a_strangers_number_is_seen_through() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        // Our own process lives, and does not work in that folder.
+        fs::write(folder.path().join("postmaster.pid"), format!("{}\n", std::process::id()))?;
+        assert_eq!(postmaster(folder.path()), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,17 @@
+//! The one place that connects to PostgreSQL.
+//!
+//! [`ConnectOptions`] says how, [`Session`] is a connection of the administrator's, [`inspect`](inspect::inspect) reads the whole
+//! cluster, and [`RunLock`] keeps two runs from changing it at once.
+
+pub mod connect;
+pub mod conninfo;
+pub mod inspect;
+mod passfile;
+mod servicefile;
+pub mod session;
+pub mod tls;
+
+pub use connect::ConnectError;
+pub use conninfo::{ConnectOptions, Host, Resolved, Surroundings};
+pub use inspect::{InspectError, Progress, Request, inspect, inspect_contents, inspect_shared};
+pub use session::{Notice, Session};

@@ -1,0 +1,5 @@
+//! The throw-away clusters themselves, on every version that is installed.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod cluster;
