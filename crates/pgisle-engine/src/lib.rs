@@ -1,1 +1,3 @@
 //! pgisle-engine.
+
+pub mod file;
