@@ -139,6 +139,21 @@ pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Removes a file so that it stays removed after a power cut.
+///
+/// # Errors
+/// When it cannot be removed. One that is not there counts as removed.
+pub fn remove_durably(path: &Path) -> Result<(), FileError> {
+    let (folder_path, name) = split(path)?;
+    let folder = open_folder(folder_path, OFlags::empty())?;
+    match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
+        Ok(()) => rustix::fs::fsync(&folder),
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| FileError::Remove { path: path.to_owned(), source: error.into() })
+}
+
 /// Removes what killed writers left of this file. Only for who holds the file's lock: a live writer's work would go, too.
 ///
 /// # Errors

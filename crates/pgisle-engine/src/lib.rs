@@ -1,3 +1,5 @@
 //! pgisle-engine.
 
+pub mod clock;
+pub mod credential;
 pub mod file;
