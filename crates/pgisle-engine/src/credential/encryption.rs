@@ -26,11 +26,14 @@ pub(super) struct Recipients {
 impl Recipients {
     /// Takes the spec's `credential_recipients`.
     pub(super) fn parse(texts: &[String]) -> Result<Self, StoreError> {
-        let mut texts: Vec<String> = texts.iter().map(|text| text.trim().to_owned()).collect();
-        texts.sort();
-        texts.dedup();
-        let parse = |text: &String| text.parse().map_err(|_| StoreError::Recipient { recipient: text.clone() });
-        let keys = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        let mut keys: Vec<(String, x25519::Recipient)> = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            let key = text.trim().parse().map_err(|_| StoreError::Recipient { position: index + 1 })?;
+            keys.push((text.trim().to_owned(), key));
+        }
+        keys.sort_by(|(one, _), (other, _)| one.cmp(other));
+        keys.dedup_by(|(one, _), (other, _)| one == other);
+        let (texts, keys) = keys.into_iter().unzip();
         Ok(Self { keys, texts })
     }
 

@@ -69,11 +69,11 @@ pub enum StoreError {
         /// The encrypted file.
         encrypted: PathBuf,
     },
-    /// A setting names no public key.
-    #[error("credential recipient {recipient:?} is not an age public key")]
+    /// A setting names no public key. The text is not shown: people have pasted the private key.
+    #[error("item {position} of credential_recipients is not an age public key")]
     Recipient {
-        /// The text.
-        recipient: String,
+        /// Which one, from 1.
+        position: usize,
     },
     /// There is no private key.
     #[error("no age identity is at hand for the credential store {path:?}")]
