@@ -137,16 +137,58 @@ pub struct Credential {
 }
 
 /// The logins of one service.
+///
+/// A rotation walks through three states, each of which is saved before the server is told, so that a killed run is taken up
+/// where it stood:
+///
+/// | state | `pending` | `draining` | who can log in |
+/// |---|---|---|---|
+/// | [`Rotation::Idle`] | none | none | the active slot |
+/// | [`Rotation::Begun`] | the idle slot's new login | none | the active slot, and the new login as soon as the server knows it |
+/// | [`Rotation::Published`] | none | the login that was active | both, until no session uses the old one |
+///
+/// `pending` and `draining` both stand in the slot that is not active, so they are never there at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceCredentials {
     /// Which slot is published to the service.
     pub active_slot: Slot,
     /// The published login.
     pub active: Credential,
+    /// The other slot's new login, once a rotation has begun and until it is published.
+    pub pending: Option<Credential>,
     /// The other slot, while a rotation lets both log in; none when it is disabled.
     pub draining: Option<Credential>,
     /// The migrations' login, under `access = "split"`.
     pub migrator: Option<Credential>,
+}
+
+/// How far the rotation of a service's login is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// None is under way; the other slot is disabled.
+    Idle,
+    /// The other slot has a new secret, which the service has not been given yet.
+    Begun,
+    /// The service has the new login, and the old one still works.
+    Published,
+}
+
+impl ServiceCredentials {
+    /// How far its rotation is.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        match (&self.pending, &self.draining) {
+            (Some(_), _) => Rotation::Begun,
+            (None, Some(_)) => Rotation::Published,
+            (None, None) => Rotation::Idle,
+        }
+    }
+
+    /// All its logins: the active one first, then whichever there are of the other slot, then the migrator.
+    pub fn logins(&self) -> impl Iterator<Item = &Credential> {
+        let Self { active_slot: _, active, pending, draining, migrator } = self;
+        [Some(active), pending.as_ref(), draining.as_ref(), migrator.as_ref()].into_iter().flatten()
+    }
 }
 
 /// All logins that pgisle made, for one environment.
@@ -166,9 +208,8 @@ impl Credentials {
     pub fn verifier(&self, role: &RoleName) -> Option<&Verifier> {
         self.services
             .values()
-            .flat_map(|service| [Some(&service.active), service.draining.as_ref(), service.migrator.as_ref()])
-            .chain([self.monitoring.as_ref()])
-            .flatten()
+            .flat_map(ServiceCredentials::logins)
+            .chain(&self.monitoring)
             .find(|credential| credential.role == *role)
             .map(|credential| &credential.verifier)
     }

@@ -2,6 +2,9 @@
 //!
 //! What is decided is decided in `pgisle-core`; this crate observes and carries out.
 
+pub mod clock;
+pub mod credential;
+pub mod file;
 pub mod local;
 pub mod postgres;
 pub mod process;

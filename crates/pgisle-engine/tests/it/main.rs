@@ -1,0 +1,4 @@
+//! The engine, against real files, programs and servers.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod credential;
