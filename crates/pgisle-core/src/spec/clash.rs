@@ -1,6 +1,6 @@
 //! Checks across settings and services: names that would meet, and numbers that do not fit each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::credential::Slot;
 use crate::diagnostic::{Code, Diagnostic};
@@ -21,8 +21,8 @@ pub(super) fn check(
 ) {
     let clash = Clash { texts, settings, resolved };
     clash.lengths(services, diagnostics);
-    clash.databases(services, diagnostics);
-    clash.roles(services, diagnostics);
+    let mistaken = clash.databases(services, diagnostics);
+    clash.roles(services, &mistaken, diagnostics);
     clash.file_names(services, diagnostics);
     clash.tables(services, diagnostics);
     clash.tls(diagnostics);
@@ -73,14 +73,16 @@ impl Clash<'_> {
                         .at(self.texts.place(place))
                         .about(about(service))
                         .detail(format!("\"{base}{suffix}\" has {bytes} bytes, and PostgreSQL cuts names at {NAME_BYTES_MAX}."))
-                        .hint(format!("Choose a shorter {setting}.")),
+                        .hint(format!("Choose a shorter name, or set {setting}.")),
                     );
                 }
             }
         }
     }
 
-    fn databases(&self, services: &BTreeMap<ServiceName, Found>, diagnostics: &mut Vec<Diagnostic>) {
+    /// Checks the databases' names, and gives the services whose name is mistaken.
+    fn databases<'s>(&self, services: &'s BTreeMap<ServiceName, Found>, diagnostics: &mut Vec<Diagnostic>) -> BTreeSet<&'s ServiceName> {
+        let mut mistaken = BTreeSet::new();
         let mut taken: BTreeMap<String, Taken> = BTreeMap::new();
         let setting = |name: &str, what: &str| Taken { what: what.to_owned(), at: self.resolved.at(name) };
         taken.insert(
@@ -93,17 +95,27 @@ impl Clash<'_> {
             let name = service.database.as_str();
             if service.database.is_reserved() || name.starts_with("template") {
                 diagnostics.push(self.reserved("database", name, place, service));
+                mistaken.insert(&service.name);
                 continue;
             }
             // `<database>_ro` is the alias for reading in PgBouncer.
             for name in [name.to_owned(), format!("{name}_ro")] {
                 let own = Taken { what: format!("the database of service \"{}\"", service.name), at: place };
-                self.claim("database", &mut taken, name, own, service, diagnostics);
+                if !self.claim("database", &mut taken, name, own, service, diagnostics) {
+                    mistaken.insert(&service.name);
+                    break;
+                }
             }
         }
+        mistaken
     }
 
-    fn roles(&self, services: &BTreeMap<ServiceName, Found>, diagnostics: &mut Vec<Diagnostic>) {
+    fn roles(
+        &self,
+        services: &BTreeMap<ServiceName, Found>,
+        mistaken: &BTreeSet<&ServiceName>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
         let mut taken: BTreeMap<String, Taken> = BTreeMap::new();
         let setting = |name: &str, what: &str| Taken { what: what.to_owned(), at: self.resolved.at(name) };
         for role in &self.settings.trusted_roles {
@@ -135,10 +147,13 @@ impl Clash<'_> {
             // With names that are too long, the derived ones are not what they will be; that is reported already.
             let is_cut = service.database.as_str().len() + Service::SUFFIX_BYTES_MAX > NAME_BYTES_MAX
                 || service.user.as_str().len() + "_b".len() > NAME_BYTES_MAX;
-            for (role, what, place) in roles.into_iter().filter(|_| !is_cut) {
+            // Roles that follow from a mistaken database would only repeat that.
+            let own_user_only = mistaken.contains(&service.name);
+            let is_checked = |place: &At| !is_cut && (!own_user_only || (resolved.is_given("user") && *place == user_at));
+            for (role, what, place) in roles.into_iter().filter(|(_, _, place)| is_checked(place)) {
                 if role.is_reserved() {
                     diagnostics.push(self.reserved("role", role.as_str(), place, service));
-                    continue;
+                    break;
                 }
                 let own = Taken { what: format!("{what} of service \"{}\"", service.name), at: place };
                 self.claim("role", &mut taken, role.to_string(), own, service, diagnostics);
@@ -146,6 +161,7 @@ impl Clash<'_> {
         }
     }
 
+    /// Takes a name, and says whether it was free.
     fn claim(
         &self,
         kind: &str,
@@ -154,8 +170,9 @@ impl Clash<'_> {
         own: Taken,
         service: &Service,
         diagnostics: &mut Vec<Diagnostic>,
-    ) {
-        if let Some(first) = taken.get(&name) {
+    ) -> bool {
+        let first = taken.get(&name);
+        if let Some(first) = first {
             let setting = if kind == "database" { "database" } else { "user or database" };
             diagnostics.push(
                 Diagnostic::error(Code::SPEC_DUPLICATE, format!("{kind} \"{name}\" would be two things at once"))
@@ -164,9 +181,10 @@ impl Clash<'_> {
                     .detail(format!("{} It would also be {}.", self.taken_by(first), own.what))
                     .hint(format!("Set another {setting} for the service.")),
             );
-        } else {
-            taken.insert(name, own);
+            return false;
         }
+        taken.insert(name, own);
+        true
     }
 
     fn reserved(&self, kind: &str, name: &str, at: At, service: &Service) -> Diagnostic {
@@ -299,7 +317,7 @@ impl Clash<'_> {
         let (demand, how) = if settings.enable_pgbouncer {
             let demand =
                 u64::from(settings.pgbouncer_instances) * u64::from(pool.saturating_add(settings.pgbouncer_reserve_pool_size));
-            (demand, "PgBouncer may open, its reserve counted")
+            (demand, "PgBouncer, its reserve counted, may open")
         } else {
             (u64::from(service.instances) * u64::from(pool), "all instances together may open")
         };

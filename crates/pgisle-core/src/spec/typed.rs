@@ -34,6 +34,9 @@ pub(super) struct Item {
     pub(super) at: At,
 }
 
+/// What a setting of one text takes.
+const TEXT: &str = "a text";
+
 /// Converts values, and collects what is wrong with them.
 pub(super) struct Conversion<'a> {
     pub(super) texts: &'a Texts<'a>,
@@ -53,7 +56,7 @@ impl Conversion<'_> {
         }
         match self.info.kind {
             SettingKind::Text(check) => {
-                let text = self.text(value, *at, "a text", diagnostics)?;
+                let text = self.text(value, *at, TEXT, diagnostics)?;
                 if text.is_empty() && self.info.is_optional() {
                     return Some(Typed::Absent);
                 }
@@ -61,7 +64,7 @@ impl Conversion<'_> {
                 Some(Typed::Text(text))
             }
             SettingKind::Word(words) => {
-                let text = self.text(value, *at, "a text", diagnostics)?;
+                let text = self.text(value, *at, TEXT, diagnostics)?;
                 if words.contains(&text.as_str()) {
                     return Some(Typed::Text(text));
                 }
@@ -185,6 +188,8 @@ impl Conversion<'_> {
             Value::Text(text) => Some(text.clone()),
             Value::Bool(value) => Some(value.to_string()),
             Value::Number(number) if is_plain(number) => Some(number.clone()),
+            // As Terraform: 1.10 is the text "1.1". A password that changes so is never what was meant.
+            Value::Number(number) if !self.info.is_sensitive && canonical(number).is_some() => canonical(number),
             Value::Number(_) => {
                 diagnostics.push(
                     self.error(Code::SPEC_TYPE, &format!("takes {wanted}"), at)
@@ -193,8 +198,14 @@ impl Conversion<'_> {
                 );
                 None
             }
-            other => {
+            Value::Invalid => None,
+            other if wanted == TEXT => {
                 self.wrong_type(wanted, other, at, diagnostics);
+                None
+            }
+            other => {
+                let diagnostic = self.error(Code::SPEC_TYPE, &format!("takes {wanted}"), at);
+                diagnostics.push(diagnostic.detail(format!("One of its elements is {}.", other.kind())));
                 None
             }
         }
@@ -295,6 +306,13 @@ fn is_plain(number: &str) -> bool {
         && (whole == "0" || !whole.starts_with('0'))
         && !fraction.ends_with('0')
         && digits.len() <= 15
+}
+
+/// The shortest way to write a number that is not too large to be written out.
+fn canonical(number: &str) -> Option<String> {
+    const DIGITS_MAX: usize = 15;
+    let text = number.parse::<f64>().ok()?.to_string();
+    (text.len() <= DIGITS_MAX).then_some(text)
 }
 
 fn sentence(kind: &str) -> String {

@@ -1,14 +1,14 @@
 //! Values as the file has them: what an expression means when it is a plain value.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hcl_edit::Span as _;
-use hcl_edit::expr::{Expression, ObjectKey, UnaryOperator};
+use hcl_edit::expr::{Expression, Object, ObjectKey, UnaryOperator};
 use hcl_edit::template::{Element, Template};
 
 use crate::diagnostic::{Code, Diagnostic};
 
-use super::text::{At, Texts};
+use super::text::{At, Texts, quoted};
 
 /// A value, and where it stands.
 #[derive(Clone, PartialEq)]
@@ -75,19 +75,12 @@ impl Evaluation<'_> {
             Expression::Null(_) => Value::Null,
             Expression::Bool(value) => Value::Bool(*value.value()),
             Expression::Number(_) if self.huge_numbers.contains(&(at.offset - self.base)) => Value::Invalid,
-            Expression::Number(number) => Value::Number(number.to_string().trim().to_owned()),
+            Expression::Number(number) => {
+                Value::Number(number.as_repr().map_or_else(|| number.value().to_string(), |written| written.to_string()))
+            }
             Expression::String(text) => Value::Text(text.value().clone()),
             Expression::Array(array) => Value::List(array.iter().map(|element| self.value(element, diagnostics)).collect()),
-            Expression::Object(object) => Value::Map(
-                object
-                    .iter()
-                    .filter_map(|(key, value)| {
-                        let key = self.key(key, diagnostics);
-                        let value = self.value(value.expr(), diagnostics);
-                        Some((key?, value))
-                    })
-                    .collect(),
-            ),
+            Expression::Object(object) => self.map(object, diagnostics),
             Expression::HeredocTemplate(heredoc) => match literal(&heredoc.template) {
                 Some(text) => Value::Text(text),
                 None => self.refuse("a template", at, diagnostics),
@@ -108,6 +101,29 @@ impl Evaluation<'_> {
             Expression::ForExpr(_) => self.refuse("a for expression", at, diagnostics),
         };
         Given { value, at }
+    }
+
+    fn map(&self, object: &Object, diagnostics: &mut Vec<Diagnostic>) -> Value {
+        let mut entries: Vec<(Key, Given)> = Vec::with_capacity(object.len());
+        let mut firsts: BTreeMap<String, At> = BTreeMap::new();
+        for (key, value) in object {
+            let key = self.key(key, diagnostics);
+            let value = self.value(value.expr(), diagnostics);
+            let Some(key) = key else { continue };
+            // The parser notices a second `a`, but not `"a"` beside `a`.
+            if let Some(first) = firsts.get(&key.text) {
+                let first = self.texts.place(*first).map(|place| format!("The first definition is at {place}."));
+                diagnostics.push(
+                    Diagnostic::error(Code::SPEC_DUPLICATE, format!("{} is defined twice", quoted(&key.text)))
+                        .at(self.texts.place(key.at))
+                        .detail(first.unwrap_or_default()),
+                );
+                continue;
+            }
+            firsts.insert(key.text.clone(), key.at);
+            entries.push((key, value));
+        }
+        Value::Map(entries)
     }
 
     fn key(&self, key: &ObjectKey, diagnostics: &mut Vec<Diagnostic>) -> Option<Key> {
