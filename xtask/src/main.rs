@@ -1,2 +1,37 @@
-//! Chores.
-fn main() {}
+//! The project's own chores. `cargo xtask` without a word lists them.
+
+mod ci;
+mod reference;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask CHORE
+
+  tidy         checks what neither the compiler nor clippy does: crate boundaries, layout, sizes, SQL
+  gen          writes the generated pages of docs/reference
+  gen --check  fails when a generated page is out of date
+  ci           runs everything that CI runs";
+
+#[expect(clippy::print_stderr, reason = "a chore talks to whoever runs it")]
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tidy"] => tidy::run(),
+        ["gen"] => reference::generate(),
+        ["gen", "--check"] => reference::check(),
+        ["ci"] => ci::run(),
+        _ => anyhow::bail!(USAGE),
+    }
+}
