@@ -119,11 +119,11 @@ pub fn outputs(
 ///
 /// # Errors
 /// When there is none of this name; the diagnostic lists those that there are.
-pub fn find<'a>(outputs: &'a Outputs, name: &str) -> Result<&'a Output, Box<Diagnostic>> {
+pub fn find<'a>(outputs: &'a Outputs, name: &str) -> Result<&'a Output, Diagnostic> {
     outputs.get(name).ok_or_else(|| {
         let names: Vec<_> = outputs.keys().copied().collect();
         let error = Diagnostic::error(Code::OUTPUT_UNKNOWN, format!("there is no output \"{name}\""));
-        Box::new(error.hint(format!("There are {}.", names.join(", "))))
+        error.hint(format!("There are {}.", names.join(", ")))
     })
 }
 

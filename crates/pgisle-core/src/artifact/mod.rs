@@ -98,8 +98,7 @@ pub fn problems(spec: &Spec, credentials: &Credentials) -> Vec<Diagnostic> {
     let mut diagnostics = naming::problems(spec);
     diagnostics.extend(hba::problems(spec));
     let of_services = credentials.services.iter().flat_map(|(name, service)| {
-        let logins = [Some(&service.active), service.draining.as_ref(), service.migrator.as_ref()];
-        logins.into_iter().flatten().map(move |login| (format!("service \"{name}\""), login))
+        service.logins().map(move |login| (format!("service \"{name}\""), login))
     });
     let of_others = [&credentials.monitoring, &credentials.pgbouncer];
     let of_others = of_others.into_iter().flatten().map(|login| (format!("role \"{}\"", login.role), login));

@@ -126,7 +126,7 @@ fn userlist(spec: &Spec, credentials: &Credentials) -> Option<String> {
     for service in spec.services.values() {
         let logins = credentials.services.get(&service.name)?;
         // During a rotation both slots log in.
-        [Some(&logins.active), logins.draining.as_ref(), logins.migrator.as_ref()].into_iter().flatten().for_each(&mut write);
+        logins.logins().for_each(&mut write);
     }
     if spec.settings.create_monitoring_user {
         write(credentials.monitoring.as_ref()?);

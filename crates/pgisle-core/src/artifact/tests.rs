@@ -28,6 +28,7 @@ fn credentials_of(spec: &Spec, password: &str) -> Credentials {
         let logins = ServiceCredentials {
             active_slot: Slot::A,
             active: credential(service.login(Slot::A), password),
+            pending: None,
             draining: None,
             migrator: (service.access == Access::Split).then(|| credential(service.migrator(), "of the migrator")),
         };
