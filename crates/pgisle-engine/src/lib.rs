@@ -2,6 +2,7 @@
 //!
 //! What is decided is decided in `pgisle-core`; this crate observes and carries out.
 
+pub mod artifact;
 pub mod clock;
 pub mod credential;
 pub mod file;

@@ -327,6 +327,12 @@ impl Settings {
     pub fn monitoring_user(&self) -> RoleName {
         RoleName::new(format!("{}_monitoring", self.name_prefix)).unwrap_or_else(|_| self.postgres_username.clone())
     }
+
+    /// PgBouncer's console user, `link_pgbouncer`; it is no role of the server.
+    #[must_use]
+    pub fn pgbouncer_user(&self) -> RoleName {
+        RoleName::new(format!("{}_pgbouncer", self.name_prefix)).unwrap_or_else(|_| self.postgres_username.clone())
+    }
 }
 
 impl Spec {

@@ -45,8 +45,7 @@ pub fn ensure(
 /// The name of PgBouncer's console user, `link_pgbouncer`. It is no role of the server.
 #[must_use]
 pub fn console_user(settings: &Settings) -> RoleName {
-    // The spec's validation has bounded the prefix, so the other name is only a fallback.
-    RoleName::new(format!("{}_pgbouncer", settings.name_prefix)).unwrap_or_else(|_| settings.monitoring_user())
+    settings.pgbouncer_user()
 }
 
 fn ensure_service(

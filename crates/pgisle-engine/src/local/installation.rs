@@ -205,7 +205,7 @@ pub async fn find_pgbouncer() -> Option<PgBouncer> {
 }
 
 /// Finds every PgBouncer: private components before the system's, newest first.
-pub(crate) async fn find_pgbouncers() -> Vec<PgBouncer> {
+pub async fn find_pgbouncers() -> Vec<PgBouncer> {
     let mut private = Vec::new();
     for folder in components() {
         for child in children(&folder.join("pgbouncer"), "") {
