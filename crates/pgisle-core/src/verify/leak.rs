@@ -138,6 +138,8 @@ pub enum Evidence {
     Catalog,
     /// A probe did it.
     Probe,
+    /// The catalogs say so, and a probe did it.
+    Both,
 }
 
 /// One way out of, or into, an island.
@@ -182,6 +184,7 @@ impl Leak {
             Code::LEAK_DEFAULT_PRIVILEGE => "would be let at future objects of",
             Code::LEAK_PREDEFINED_ROLE => "has a predefined role on",
             Code::LEAK_LOGIN => "cannot use",
+            Code::VERIFY_BROKEN => "cannot work in",
             Code::LEAK_FUNCTION => "can run a function with its owner's rights in",
             Code::LEAK_FOREIGN_SERVER => "can reach out of",
             _ => "leaks to",

@@ -122,6 +122,7 @@ fn islands() -> Inventory {
         available_extensions: Readable::Known(BTreeMap::new()),
         locales: Readable::Known(BTreeSet::new()),
         contents: BTreeMap::new(),
+        hidden: BTreeMap::new(),
     };
     let roles = &mut inventory.roles;
     roles.insert(role_name("postgres"), Role { superuser: true, ..role(true, -1) });
