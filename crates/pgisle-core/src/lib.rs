@@ -16,3 +16,4 @@ pub mod plan;
 pub mod secret;
 pub mod spec;
 pub mod sql;
+pub mod verify;

@@ -187,6 +187,8 @@ codes! {
         "dblink, foreign servers and user mappings connect to other databases from within.";
     VERIFY_NOT_PROVED = "PI0513", "something could not be proved",
         "A probe could not be run, so nothing is known about it. It counts neither as isolated nor as a leak.";
+    VERIFY_BROKEN = "PI0514", "something that a service needs does not work in its own database",
+        "The service gets in, and then cannot do what it should: create a table, use an extension, or leave its new objects to the owner role. The server's own message is in the path.";
 
     // Credentials and artifacts.
     CREDENTIAL_STORE = "PI0601", "the credential store cannot be used",

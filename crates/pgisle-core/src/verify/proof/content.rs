@@ -1,0 +1,177 @@
+//! What the inventory saw inside of the islands: schemas, default privileges, owners of objects, extensions that reach out.
+
+use crate::diagnostic::{Code, Severity};
+use crate::inventory::{AclItem, Contents, DefaultAcl, DefaultAclObjects, Grantee, Readable};
+use crate::name::RoleName;
+use crate::spec::Service;
+
+use super::super::cast::{Part, privileges_of};
+use super::super::fix::{Fix, inside, quoted};
+use super::super::leak::{PathStep, Who};
+use super::Prover;
+
+/// Extensions that open connections from within the server.
+pub(super) const REACHING_EXTENSIONS: &[&str] = &["dblink", "postgres_fdw"];
+
+pub(super) fn prove(prover: &mut Prover<'_, '_>) {
+    let cast = prover.cast;
+    for service in cast.spec.services.values() {
+        let what = format!("contents of database \"{}\"", service.database);
+        match cast.inventory.contents.get(&service.database) {
+            Some(Readable::Known(contents)) => {
+                schemas(prover, service, contents);
+                for default in &contents.default_acls {
+                    default_acl(prover, service, default);
+                }
+                object_owners(prover, service, contents);
+                extensions(prover, service, contents);
+            }
+            Some(Readable::Hidden(because)) => prover.unproved(what, because.clone()),
+            None if cast.inventory.databases.contains_key(&service.database) => prover.unproved(what, "It was not read."),
+            None => {}
+        }
+    }
+}
+
+/// The grantees of an ACL, PUBLIC first, each once.
+fn grantees<'a>(acl: impl IntoIterator<Item = &'a AclItem>) -> Vec<&'a Grantee> {
+    let mut grantees: Vec<&Grantee> = acl.into_iter().map(|item| &item.grantee).collect();
+    grantees.sort_unstable();
+    grantees.dedup();
+    grantees
+}
+
+/// What the monitoring login may hold: it looks and does not touch.
+pub(in super::super) fn is_reading(privilege: &str) -> bool {
+    matches!(privilege, "SELECT" | "USAGE" | "EXECUTE" | "CONNECT" | "TEMPORARY")
+}
+
+/// Which of a role's privileges it should not have in an island.
+pub(in super::super) fn excess<'p>(
+    prover: &Prover<'_, '_>,
+    service: &Service,
+    role: &RoleName,
+    privileges: Vec<&'p str>,
+) -> Vec<&'p str> {
+    match prover.cast.part(role) {
+        Part::Monitoring => privileges.into_iter().filter(|privilege| !is_reading(privilege)).collect(),
+        // pg_database_owner stands for whoever owns the database, and that is judged where ownership is.
+        Part::Predefined if role.as_str() == "pg_database_owner" => Vec::new(),
+        _ if prover.cast.belongs(role, service) => Vec::new(),
+        _ => privileges,
+    }
+}
+
+fn schemas<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &'a Contents) {
+    for (name, schema) in &contents.schemas {
+        let on = format!("schema {name} of {}", service.database);
+        for grantee in grantees(&schema.acl) {
+            let (privileges, grantable) = privileges_of(&schema.acl, grantee);
+            let revoke = |privileges: &[&str], from: &str| {
+                let sql = format!("REVOKE {} ON SCHEMA {} FROM {from};", privileges.join(", "), quoted(name.as_str()));
+                Fix::new("`pgisle apply` revokes it; so does this line.").command(inside(&service.database, &sql))
+            };
+            match grantee {
+                // USAGE alone lets nobody read: it is PostgreSQL's default for public, and CONNECT is the door.
+                Grantee::Public if privileges.contains(&"CREATE") => {
+                    let granted = PathStep::Granted { privileges: "CREATE".to_owned(), on: on.clone(), grantable };
+                    let path = vec![PathStep::Everyone, granted];
+                    let what = (Code::LEAK_CREATE, Severity::Error);
+                    prover.leak(what, Who::Everyone, Some(&service.database), path, revoke(&["CREATE"], "PUBLIC"));
+                }
+                Grantee::Public => {}
+                Grantee::Role(role) => {
+                    let privileges = excess(prover, service, role, privileges);
+                    if privileges.is_empty() {
+                        continue;
+                    }
+                    let code = if privileges.contains(&"CREATE") { Code::LEAK_CREATE } else { Code::LEAK_READ };
+                    for (who, mut path) in prover.intruders(role, Some(service)) {
+                        path.push(PathStep::Granted { privileges: privileges.join(", "), on: on.clone(), grantable });
+                        let fix = revoke(&privileges, &quoted(role.as_str()));
+                        prover.leak((code, Severity::Error), who, Some(&service.database), path, fix);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn objects_sql(objects: DefaultAclObjects) -> &'static str {
+    match objects {
+        DefaultAclObjects::Tables => "TABLES",
+        DefaultAclObjects::Sequences => "SEQUENCES",
+        DefaultAclObjects::Functions => "FUNCTIONS",
+        DefaultAclObjects::Types => "TYPES",
+        DefaultAclObjects::Schemas => "SCHEMAS",
+        DefaultAclObjects::LargeObjects => "LARGE OBJECTS",
+    }
+}
+
+fn default_acl<'a>(prover: &mut Prover<'a, '_>, service: &Service, default: &'a DefaultAcl) {
+    let objects = objects_sql(default.objects);
+    let place = default.schema.as_ref().map_or_else(String::new, |schema| format!(" in schema {schema}"));
+    let on = format!("future {} of {}{place} in {}", objects.to_lowercase(), default.role, service.database);
+    for grantee in grantees(&default.acl) {
+        let (privileges, grantable) = privileges_of(&default.acl, grantee);
+        let (privileges, name) = match grantee {
+            // PostgreSQL lets PUBLIC run every function and use every type anyway; a row that says so adds nothing.
+            Grantee::Public if matches!(default.objects, DefaultAclObjects::Functions | DefaultAclObjects::Types) => continue,
+            Grantee::Public => (privileges, "PUBLIC".to_owned()),
+            Grantee::Role(role) => (excess(prover, service, role, privileges), quoted(role.as_str())),
+        };
+        if privileges.is_empty() {
+            continue;
+        }
+        let intruders = match grantee {
+            Grantee::Public => vec![(Who::Everyone, vec![PathStep::Everyone])],
+            Grantee::Role(role) => prover.intruders(role, Some(service)),
+        };
+        let schema_sql =
+            default.schema.as_ref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", quoted(schema.as_str())));
+        let sql = format!(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {}{schema_sql} REVOKE {} ON {objects} FROM {name};",
+            quoted(default.role.as_str()),
+            privileges.join(", ")
+        );
+        for (who, mut path) in intruders {
+            path.push(PathStep::Granted { privileges: privileges.join(", "), on: on.clone(), grantable });
+            let fix = Fix::new("Objects that exist already keep what they were given; look at them too.")
+                .command(inside(&service.database, &sql));
+            prover.leak((Code::LEAK_DEFAULT_PRIVILEGE, Severity::Error), who, Some(&service.database), path, fix);
+        }
+    }
+}
+
+/// Whoever owns a table can read it and grant it away.
+fn object_owners<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &'a Contents) {
+    for (role, count) in &contents.objects_by_owner {
+        let harmless = prover.cast.belongs(role, service) && prover.cast.part(role) != Part::Monitoring;
+        if *count == 0 || harmless || prover.cast.part(role) == Part::Predefined {
+            continue;
+        }
+        for (who, mut path) in prover.intruders(role, Some(service)) {
+            let objects = if *count == 1 { "object" } else { "objects" };
+            path.push(PathStep::Owns { what: format!("{count} {objects} in {}", service.database) });
+            let sql = format!("REASSIGN OWNED BY {} TO {};", quoted(role.as_str()), quoted(service.owner().as_str()));
+            let fix = Fix::new("Give the objects to the island's owner role.").command(inside(&service.database, &sql));
+            prover.leak((Code::LEAK_READ, Severity::Error), who, Some(&service.database), path, fix);
+        }
+    }
+}
+
+fn extensions(prover: &mut Prover<'_, '_>, service: &Service, contents: &Contents) {
+    let wanted = prover.cast.spec.extensions(service);
+    for name in contents.extensions.keys().filter(|name| REACHING_EXTENSIONS.contains(&name.as_str())) {
+        // Who asks for it in the spec knows what it does.
+        let severity = if wanted.contains(name) { Severity::Warning } else { Severity::Error };
+        let path = vec![
+            PathStep::Role { role: service.user.clone() },
+            PathStep::Fact { what: format!("extension {name} is installed in {}", service.database) },
+        ];
+        let fix = Fix::new(format!("Drop the extension, or ask for it in the spec: extensions = [\"{name}\"]."))
+            .command(inside(&service.database, &format!("DROP EXTENSION {};", quoted(name.as_str()))));
+        let who = Who::Service { service: service.name.clone(), login: service.user.clone() };
+        prover.leak((Code::LEAK_FOREIGN_SERVER, severity), who, Some(&service.database), path, fix);
+    }
+}
