@@ -1,0 +1,8 @@
+//! For people.
+
+pub(crate) mod diagnostic;
+pub(crate) mod explanation;
+pub(crate) mod help;
+pub(crate) mod scaffold;
+pub(crate) mod style;
+pub(crate) mod text;
