@@ -10,6 +10,7 @@ mod command;
 mod console;
 mod exit;
 mod fault;
+mod progress;
 mod report;
 mod session;
 mod view;

@@ -26,7 +26,6 @@ fn mistakes_on_the_command_line() {
         &["version", "-parallelism"],
         &["version", "-parallelism=1", "-parallelism=2"],
         &["version", "-lock-timeout=soon"],
-        &["version", "-var", "postgres_port"],
         &["version", "-q", "-v"],
         &["version", "-json=yes"],
         &["completions"],

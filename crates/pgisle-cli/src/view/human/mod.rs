@@ -5,4 +5,5 @@ pub(crate) mod explanation;
 pub(crate) mod help;
 pub(crate) mod scaffold;
 pub(crate) mod style;
+pub(crate) mod table;
 pub(crate) mod text;
