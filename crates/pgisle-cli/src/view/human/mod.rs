@@ -3,6 +3,7 @@
 pub(crate) mod diagnostic;
 pub(crate) mod explanation;
 pub(crate) mod help;
+pub(crate) mod plan;
 pub(crate) mod scaffold;
 pub(crate) mod style;
 pub(crate) mod table;
