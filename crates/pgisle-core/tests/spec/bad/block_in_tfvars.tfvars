@@ -1,0 +1,4 @@
+postgres_port = 5433
+service "users" {
+  instances = 3
+}

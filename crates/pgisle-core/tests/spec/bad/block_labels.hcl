@@ -1,0 +1,8 @@
+service {
+}
+service "a" "b" {
+}
+service users {
+  replica "x" {
+  }
+}

@@ -1,0 +1,4 @@
+﻿postgres_port = 0
+service "users" {
+  instances = -1
+}

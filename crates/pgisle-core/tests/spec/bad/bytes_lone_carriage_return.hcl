@@ -1,0 +1,2 @@
+environment = "development"postgres_port = 5432service "users" {
+}

@@ -1,0 +1,4 @@
+# café
+environment = "development"
+service "users" {
+}

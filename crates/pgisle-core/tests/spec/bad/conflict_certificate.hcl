@@ -1,0 +1,3 @@
+postgres_sslcert = "client.pem"
+service "users" {
+}

@@ -1,0 +1,3 @@
+postgres_username = "link_monitoring"
+service "users" {
+}

@@ -1,0 +1,5 @@
+service "user-data" {
+}
+service "user_data" {
+  database = "other"
+}

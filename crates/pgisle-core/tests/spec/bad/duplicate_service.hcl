@@ -1,0 +1,7 @@
+service "users" {
+}
+service "chat" {
+}
+service "users" {
+  instances = 3
+}

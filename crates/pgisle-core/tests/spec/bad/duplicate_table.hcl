@@ -1,0 +1,6 @@
+service "users" {
+  tables = ["users", "sessions", "public.users"]
+}
+service "chat" {
+  tables = ["messages", "sessions"]
+}

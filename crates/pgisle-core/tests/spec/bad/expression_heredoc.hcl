@@ -1,0 +1,5 @@
+kubeconfig_path = <<EOT
+~/${user}/config
+EOT
+service "users" {
+}

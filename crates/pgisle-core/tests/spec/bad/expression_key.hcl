@@ -1,0 +1,3 @@
+tags = { (var.a) = "b", [1] = "x" }
+service "users" {
+}

@@ -1,0 +1,4 @@
+postgres_host = "db.${var.zone}.example"
+backup_storage_path = "%{ if true }a%{ endif }"
+service "users" {
+}

@@ -1,0 +1,80 @@
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+service "a" {
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}
+}

@@ -1,0 +1,6 @@
+enable_replica_setup = true
+service "users" {
+  replica {
+    mode = "geographic"
+  }
+}

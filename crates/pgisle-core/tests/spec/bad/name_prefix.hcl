@@ -1,0 +1,3 @@
+name_prefix = "pg"
+service "users" {
+}

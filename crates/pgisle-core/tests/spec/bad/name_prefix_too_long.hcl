@@ -1,0 +1,3 @@
+name_prefix = "ppppppppppppppppppppppppppppppppppppppppp"
+service "users" {
+}

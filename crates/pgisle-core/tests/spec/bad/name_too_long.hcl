@@ -1,0 +1,8 @@
+service "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" {
+}
+service "b" {
+  database = "ddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+  user = "uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu"
+}
+service "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc" {
+}

@@ -1,0 +1,3 @@
+postgres_host = "db1,db2"
+service "users" {
+}

@@ -1,0 +1,7 @@
+kubernetes_namespace = "Link_Prod"
+pgbouncer_version = "new"
+collation = "en US"
+credential_recipients = ["ssh-ed25519 AAAA"]
+backup_storage_path = ""
+service "users" {
+}

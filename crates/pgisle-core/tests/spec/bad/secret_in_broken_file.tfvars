@@ -1,0 +1,2 @@
+postgres_password = "hunter2
+postgres_port = 5432

@@ -1,0 +1,4 @@
+instances = 3
+service = "users"
+service "users" {
+}

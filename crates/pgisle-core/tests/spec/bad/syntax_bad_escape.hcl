@@ -1,0 +1,3 @@
+postgres_host = "a\qb"
+service "users" {
+}

@@ -1,0 +1,1 @@
+{"environment": "development", "service": {"users": {}}}

@@ -1,0 +1,3 @@
+service "users" {
+  tables = ["a" "b"]
+}

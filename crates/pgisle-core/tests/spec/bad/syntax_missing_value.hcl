@@ -1,0 +1,3 @@
+postgres_port =
+service "users" {
+}

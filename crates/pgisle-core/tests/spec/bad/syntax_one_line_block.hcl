@@ -1,0 +1,1 @@
+service "users" { instances = 3, pool_size = 5 }

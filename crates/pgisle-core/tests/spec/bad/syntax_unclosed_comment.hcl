@@ -1,0 +1,4 @@
+/* settings
+postgres_port = 5432
+service "users" {
+}

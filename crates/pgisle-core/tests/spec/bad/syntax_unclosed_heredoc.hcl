@@ -1,0 +1,4 @@
+backup_storage_path = <<EOT
+/var
+service "users" {
+}

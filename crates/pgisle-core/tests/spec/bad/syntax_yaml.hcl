@@ -1,0 +1,3 @@
+environment: development
+services:
+  - users

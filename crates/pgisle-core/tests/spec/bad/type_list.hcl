@@ -1,0 +1,4 @@
+default_extensions = "vector"
+trusted_roles = [["a"], null, {}]
+service "users" {
+}

@@ -1,0 +1,4 @@
+tags = ["a", "b"]
+service "users" {
+  settings = "x"
+}

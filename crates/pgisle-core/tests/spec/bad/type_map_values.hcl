@@ -1,0 +1,3 @@
+tags = { A = ["x"], B = { c = 1 }, "" = "empty" }
+service "users" {
+}

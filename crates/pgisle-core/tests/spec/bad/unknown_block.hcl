@@ -1,0 +1,10 @@
+variable "postgres_host" {
+  default = upper("x")
+}
+services "users" {
+}
+tags {
+  A = "b"
+}
+service "users" {
+}

@@ -1,0 +1,5 @@
+service "users" {
+  settings {
+    work_mem = "4MB"
+  }
+}

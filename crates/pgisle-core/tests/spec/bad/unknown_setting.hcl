@@ -1,0 +1,5 @@
+postgers_host = "localhost"
+enviroment = "development"
+frobnicate = true
+service "users" {
+}

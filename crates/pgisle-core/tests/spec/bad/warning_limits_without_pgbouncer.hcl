@@ -1,0 +1,4 @@
+enable_pgbouncer = false
+service "a" {
+  instances = 6
+}

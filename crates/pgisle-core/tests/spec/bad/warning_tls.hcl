@@ -1,0 +1,4 @@
+enable_ssl = true
+postgres_sslmode = "disable"
+service "users" {
+}
