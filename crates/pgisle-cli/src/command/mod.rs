@@ -1,0 +1,98 @@
+//! One file for each command: what it takes, with the text that teaches it, and one function that calls the engine.
+
+mod completions;
+mod explain;
+mod init;
+mod man;
+mod reference;
+mod version;
+
+use std::ffi::OsString;
+
+use clap::Subcommand;
+
+pub(crate) use init::Fate;
+
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::session::Session;
+
+/// The commands, in the order in which a newcomer meets them.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Init(init::Args),
+    Explain(explain::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    Version(version::Args),
+    #[command(hide = true)]
+    Reference(reference::Args),
+}
+
+/// Their names, in the same order.
+const NAMES: &[&str] = &["init", "explain", "completions", "man", "version", "reference"];
+
+/// What stands for the command where none was understood.
+pub(crate) const UNKNOWN: &str = "";
+
+/// The command that a normalised command line names, or [`UNKNOWN`].
+pub(crate) fn name_in(arguments: &[OsString]) -> &'static str {
+    arguments.iter().skip(1).find_map(|argument| NAMES.iter().find(|name| argument == **name)).copied().unwrap_or(UNKNOWN)
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Init(_) => "init",
+            Self::Explain(_) => "explain",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+            Self::Version(_) => "version",
+            Self::Reference(_) => "reference",
+        }
+    }
+}
+
+/// Runs a command and prints what it came to.
+pub(crate) fn run(session: Session, command: Command) -> Exit {
+    let name = command.name();
+    let report = match session.enter_directory() {
+        Ok(()) => report(&session, command),
+        Err(diagnostics) => Report::failures(diagnostics),
+    };
+    session.console.finish(name, report)
+}
+
+fn report(_session: &Session, command: Command) -> Report {
+    match command {
+        Command::Init(args) => init::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Version(args) => version::run(&args),
+        Command::Reference(args) => reference::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn the_names_are_claps() {
+        let cli = Cli::command();
+        let names: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, NAMES);
+    }
+
+    #[test]
+    fn every_command_teaches() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+            assert!(command.get_after_long_help().is_some(), "{} shows no example", command.get_name());
+        }
+    }
+}

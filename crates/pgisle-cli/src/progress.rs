@@ -1,0 +1,124 @@
+//! Progress on standard error: a bar on a terminal, a line now and then elsewhere, nothing for work that takes under a second.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::console::{Console, Format, Verbosity};
+
+/// Shorter work is over before anyone has read what it is.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a line is added where nothing can be drawn over: often enough to see that it lives, seldom enough for a log.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the waiting is shown.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Progress of one piece of work.
+pub(crate) struct Progress<'c> {
+    console: &'c Console,
+    /// What is being done: `applying`.
+    verb: &'static str,
+    started: Instant,
+    state: RefCell<State>,
+}
+
+struct State {
+    done: usize,
+    total: usize,
+    current: String,
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+}
+
+impl<'c> Progress<'c> {
+    /// Begins.
+    pub(crate) fn new(console: &'c Console, verb: &'static str) -> Self {
+        let started = Instant::now();
+        let state = RefCell::new(State { done: 0, total: 0, current: String::new(), bar: None, last_line: started });
+        Self { console, verb, started, state }
+    }
+
+    /// Says how far it is, and with what it is busy.
+    pub(crate) fn update(&self, done: usize, total: usize, current: impl Into<String>) {
+        let mut state = self.state.borrow_mut();
+        (state.done, state.total, state.current) = (done, total, current.into());
+        drop(state);
+        self.show();
+    }
+
+    /// Says something that stays, above the bar.
+    pub(crate) fn line(&self, text: &str) {
+        if self.console.format() == Format::Json || self.console.verbosity() == Verbosity::Quiet {
+            return;
+        }
+        let state = self.state.borrow();
+        match &state.bar {
+            Some(bar) => bar.suspend(|| self.console.note(text)),
+            None => self.console.note(text),
+        }
+    }
+
+    /// Waits for the work, and shows meanwhile that time passes.
+    pub(crate) async fn watch<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let outcome = loop {
+            match tokio::time::timeout(TICK, &mut work).await {
+                Ok(outcome) => break outcome,
+                Err(_still_working) => self.show(),
+            }
+        };
+        if let Some(bar) = self.state.borrow_mut().bar.take() {
+            bar.finish_and_clear();
+        }
+        outcome
+    }
+
+    fn show(&self) {
+        if self.started.elapsed() < PATIENCE || self.console.format() == Format::Json {
+            return;
+        }
+        if self.console.can_draw() {
+            self.draw();
+        } else if self.console.verbosity() > Verbosity::Quiet {
+            self.add_line();
+        }
+    }
+
+    fn draw(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { done, total, current, bar, last_line: _ } = &mut *state;
+        let bar = bar.get_or_insert_with(|| self.new_bar());
+        bar.set_length(*total as u64);
+        bar.set_position(*done as u64);
+        bar.set_message(current.clone());
+        bar.tick();
+    }
+
+    fn new_bar(&self) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let template = if self.console.colors_on_stderr() {
+            "  {prefix} {bar:28.cyan} {pos}/{len}  {elapsed}  {msg:.dim}"
+        } else {
+            "  {prefix} {bar:28} {pos}/{len}  {elapsed}  {msg}"
+        };
+        // The template is a constant; were it wrong, the default style would do.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("━╸─"));
+        bar.set_prefix(self.verb);
+        bar
+    }
+
+    fn add_line(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.last_line.elapsed() < LINE_EVERY {
+            return;
+        }
+        state.last_line = Instant::now();
+        let State { done, total, current, .. } = &*state;
+        self.console.note(&format!("{}: {done} of {total} after {} s, {current}\n", self.verb, self.started.elapsed().as_secs()));
+    }
+}

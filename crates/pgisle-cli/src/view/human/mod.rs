@@ -1,0 +1,10 @@
+//! For people.
+
+pub(crate) mod diagnostic;
+pub(crate) mod explanation;
+pub(crate) mod help;
+pub(crate) mod plan;
+pub(crate) mod scaffold;
+pub(crate) mod style;
+pub(crate) mod table;
+pub(crate) mod text;

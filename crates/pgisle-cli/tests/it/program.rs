@@ -1,0 +1,76 @@
+//! Runs the program hermetically.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A home and a working folder that nothing else knows.
+pub(crate) struct Place {
+    root: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Place {
+    /// An empty place.
+    pub(crate) fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("home")).unwrap();
+        fs::create_dir(root.path().join("project")).unwrap();
+        Self { root, variables: Vec::new() }
+    }
+
+    /// Sets an environment variable for all that follows.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The working folder.
+    pub(crate) fn project(&self) -> PathBuf {
+        self.root.path().join("project")
+    }
+
+    /// Writes a file in the working folder.
+    pub(crate) fn file(&self, path: &str, text: impl AsRef<[u8]>) -> &Self {
+        let path = self.project().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    /// Reads a file of the working folder.
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.project().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// A program with this place's environment, and no other.
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command.env_clear().current_dir(self.project()).stdin(Stdio::null());
+        command.env("HOME", self.root.path().join("home")).env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LC_ALL", "C.UTF-8");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs pgisle.
+    pub(crate) fn pgisle(&self, arguments: &[&str]) -> Output {
+        self.command(env!("CARGO_BIN_EXE_pgisle")).args(arguments).output().unwrap()
+    }
+
+    /// Runs pgisle, and gives all that a user would see.
+    #[must_use = "either snapshot the output or assert something of it"]
+    pub(crate) fn seen(&self, arguments: &[&str]) -> String {
+        let output = self.pgisle(arguments);
+        let mut seen = String::new();
+        writeln!(seen, "$ pgisle {}", arguments.join(" ")).unwrap();
+        writeln!(seen, "exit: {}", output.status.code().map_or("a signal".to_owned(), |code| code.to_string())).unwrap();
+        for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+            if !bytes.is_empty() {
+                write!(seen, "---- {name}\n{}", String::from_utf8_lossy(bytes)).unwrap();
+            }
+        }
+        // Where the place lies differs from run to run.
+        seen.replace(&self.root.path().display().to_string(), "[PLACE]") + "[EOF]\n"
+    }
+}
