@@ -61,6 +61,10 @@ pub struct Marker {
     /// True once the service has left the file.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub retired: bool,
+    /// True on a database that is being dropped: it was looked at, found droppable, and closed in the same transaction. A run
+    /// that was killed behind that may drop it without looking again, which it could not, the database being closed.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub dropping: bool,
     /// The spec's tags.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub tags: BTreeMap<String, String>,
@@ -80,6 +84,7 @@ impl Marker {
             spec: None,
             credential: None,
             retired: false,
+            dropping: false,
             tags: BTreeMap::new(),
         }
     }

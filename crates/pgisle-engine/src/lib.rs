@@ -2,9 +2,11 @@
 //!
 //! What is decided is decided in `pgisle-core`; this crate observes and carries out.
 
+pub mod apply;
 pub mod artifact;
 pub mod clock;
 pub mod credential;
+pub mod event;
 pub mod file;
 pub mod local;
 pub mod postgres;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::diagnostic::{Code, Diagnostic};
 use crate::inventory::{Database, Grantee, Inventory, Readable};
-use crate::marker::Kind;
+use crate::marker::{Kind, Marker};
 use crate::name::{DatabaseName, RoleName, ServiceName};
 use crate::plan::retire::is_login;
 use crate::spec::Spec;
@@ -96,7 +96,10 @@ impl Planner<'_> {
     /// Whether a database holds data; if so, or if that cannot be known, it is reported as not dropped.
     fn holds_data(&mut self, service: &ServiceName, name: &DatabaseName) -> bool {
         let database = self.inventory.databases.get(name);
-        if database.is_some_and(Database::is_invalid) {
+        let is_being_dropped = |database: &Database| {
+            !database.allow_connections && database.marker().is_some_and(|marker| marker.dropping)
+        };
+        if database.is_some_and(|database| database.is_invalid() || is_being_dropped(database)) {
             return false;
         }
         let detail = match self.inventory.contents.get(name) {
@@ -121,6 +124,10 @@ impl Planner<'_> {
         let (mut closing, mut ending) = (Vec::new(), Vec::new());
         // The remains of an interrupted drop take no other command, and nobody is in them.
         if !database.is_invalid() {
+            if let Some(marker) = database.marker() {
+                let marker = Marker { dropping: true, ..marker };
+                closing.push(step(Action::MarkDatabase { database: name.clone(), marker }, Danger::None));
+            }
             let changes = vec![DatabaseChange::AllowConnections(false)];
             closing.push(step(Action::AlterDatabase { database: name.clone(), changes }, Danger::Access));
             ending.extend(self.end_sessions(name, logins).into_iter().map(|action| step(action, Danger::Access)));

@@ -26,8 +26,8 @@ impl<'a> Planner<'a> {
         match self.options.credentials.services.get(&service.name) {
             None => vec![service.user.clone()],
             Some(credentials) => {
-                let draining = credentials.draining.as_ref().map(|credential| credential.role.clone());
-                std::iter::once(credentials.active.role.clone()).chain(draining).collect()
+                let other = [&credentials.pending, &credentials.draining].into_iter().flatten();
+                std::iter::once(&credentials.active).chain(other).map(|credential| credential.role.clone()).collect()
             }
         }
     }

@@ -283,6 +283,7 @@ fn objects_sql(objects: DefaultAclObjects) -> &'static str {
         DefaultAclObjects::Functions => "FUNCTIONS",
         DefaultAclObjects::Types => "TYPES",
         DefaultAclObjects::Schemas => "SCHEMAS",
+        DefaultAclObjects::LargeObjects => "LARGE OBJECTS",
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod connect;
 pub mod conninfo;
+pub(crate) mod execute;
+mod fault;
 pub mod inspect;
 mod passfile;
 mod servicefile;

@@ -1,0 +1,41 @@
+//! What a long piece of work tells whoever watches it.
+
+use pgisle_core::name::DatabaseName;
+use pgisle_core::plan::{Planned, Step};
+
+/// Something that happened, as it happens.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Another run holds the lock, and this one waits for it.
+    WaitingForLock {
+        /// Who holds it.
+        holder: &'a str,
+    },
+    /// A database was looked at.
+    Inspected {
+        /// Databases so far.
+        done: usize,
+        /// Databases in all.
+        total: usize,
+    },
+    /// The plan stands, and its execution begins.
+    Planned(&'a Planned),
+    /// A step begins. A step that is tried again begins again.
+    StepStarted(&'a Step),
+    /// A step is done for good: its transaction is committed.
+    StepDone(&'a Step),
+    /// A step failed for good.
+    StepFailed {
+        /// The step.
+        step: &'a Step,
+        /// Why.
+        reason: &'a str,
+    },
+    /// A database is finished.
+    DatabaseDone(&'a DatabaseName),
+    /// The cluster is read back.
+    ReadingBack,
+}
+
+/// Where events go.
+pub type Events<'a> = &'a (dyn Fn(Event<'_>) + Sync);
