@@ -6,6 +6,7 @@
 pub mod connect;
 pub mod conninfo;
 pub mod inspect;
+pub mod lock;
 mod passfile;
 mod servicefile;
 pub mod session;
@@ -14,4 +15,5 @@ pub mod tls;
 pub use connect::ConnectError;
 pub use conninfo::{ConnectOptions, Host, Resolved, Surroundings};
 pub use inspect::{InspectError, Progress, Request, inspect, inspect_contents, inspect_shared};
+pub use lock::{Holder, LockError, RunLock};
 pub use session::{Notice, Session};
