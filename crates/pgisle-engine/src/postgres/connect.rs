@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use tokio_postgres::error::{DbError, SqlState};
@@ -22,12 +23,12 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// The server answered too late.
-    #[error("the server at {endpoint} did not answer within {seconds} s")]
+    #[error("the server at {endpoint} did not answer within {waited:?}")]
     Timeout {
         /// Host and port.
         endpoint: String,
         /// How long it was waited for.
-        seconds: u64,
+        waited: Duration,
     },
     /// The server does not let this login in.
     #[error("the server at {endpoint} refused user \"{user}\" for database \"{database}\"")]

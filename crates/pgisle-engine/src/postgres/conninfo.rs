@@ -1,7 +1,8 @@
 //! How to reach the server: the spec's settings, then what libpq's users keep elsewhere.
 //!
 //! A setting that the user wrote wins over the service of `PGSERVICE`, which wins over pgisle's built-in default. Of a service
-//! `host`, `hostaddr`, `port`, `user`, `password`, `passfile`, `sslmode`, `sslrootcert`, `sslcert` and `sslkey` are taken. Its
+//! `host`, `hostaddr`, `port`, `user`, `password`, `passfile`, `channel_binding`, `sslmode`, `sslrootcert`, `sslcert` and `sslkey`
+//! are taken. Its
 //! `dbname` is not: everyone's lock must be in the same database. `sslmode=allow` and `prefer` promise nothing, so they do not
 //! weaken pgisle's default. `PGHOST`, `PGPORT`, `PGUSER` and `PGAPPNAME` are not looked at: a spec says which server it is about.
 //!
@@ -10,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{DatabaseName, RoleName};
@@ -61,6 +63,10 @@ pub struct ConnectOptions {
     pub application_name: String,
     /// TLS, as it will be used: off on a socket.
     pub tls: TlsOptions,
+    /// The password exchange must prove that nobody stands between: `PGCHANNELBINDING=require`.
+    pub require_channel_binding: bool,
+    /// From the first packet to the answer of the first query.
+    pub connect_timeout: Duration,
     /// The server ends a statement that runs longer. Creating a database on a slow disk takes its time.
     pub statement_timeout_ms: u32,
     passwords: Passwords,
@@ -73,6 +79,9 @@ enum Passwords {
     /// The password depends on the database.
     File(Passfile),
 }
+
+/// Long enough for a slow network, short enough for a person.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Ten minutes.
 const STATEMENT_TIMEOUT_MS: u32 = 600_000;
@@ -88,6 +97,8 @@ impl ConnectOptions {
             database,
             application_name: "pgisle".to_owned(),
             tls: TlsOptions::disabled(),
+            require_channel_binding: false,
+            connect_timeout: CONNECT_TIMEOUT,
             statement_timeout_ms: STATEMENT_TIMEOUT_MS,
             passwords: Passwords::None,
         }
@@ -301,7 +312,9 @@ pub fn resolve(
     };
     let options = ConnectOptions::new(host, port, user, settings.maintenance_database.clone())
         .with_tls(TlsOptions::new(mode, roots, identity));
-    Ok(Resolved { options: ConnectOptions { passwords, ..options }, warnings })
+    let channel_binding = surroundings.variable("PGCHANNELBINDING").or(service.values.get("channel_binding").map(String::as_str));
+    let require_channel_binding = channel_binding == Some("require");
+    Ok(Resolved { options: ConnectOptions { passwords, require_channel_binding, ..options }, warnings })
 }
 
 fn client_identity(

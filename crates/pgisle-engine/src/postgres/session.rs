@@ -5,15 +5,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode as DriverSslMode;
+use tokio_postgres::config::{ChannelBinding, SslMode as DriverSslMode};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, SimpleQueryMessage};
 
 use super::connect::ConnectError;
 use super::conninfo::{ConnectOptions, Host};
 
-/// Ten seconds from the first packet to the first query's answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Waiting longer for a lock means that someone else works there; say so rather than hang.
 const LOCK_TIMEOUT_MS: u32 = 30_000;
 /// A peer that acknowledges nothing for so long is gone.
@@ -61,9 +59,9 @@ impl Session {
     /// See [`ConnectError`].
     pub async fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
         let attempt = Box::pin(Self::connect_unbounded(options));
-        match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+        match tokio::time::timeout(options.connect_timeout, attempt).await {
             Ok(result) => result,
-            Err(_) => Err(ConnectError::Timeout { endpoint: options.endpoint(), seconds: CONNECT_TIMEOUT.as_secs() }),
+            Err(_) => Err(ConnectError::Timeout { endpoint: options.endpoint(), waited: options.connect_timeout }),
         }
     }
 
@@ -228,7 +226,7 @@ fn driver_config(options: &ConnectOptions) -> Config {
         .dbname(options.database.as_str())
         .application_name(&options.application_name)
         .options(startup_settings(options.statement_timeout_ms))
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(options.connect_timeout)
         .tcp_user_timeout(PEER_TIMEOUT)
         .keepalives(true)
         .keepalives_idle(Duration::from_secs(10))
@@ -236,6 +234,9 @@ fn driver_config(options: &ConnectOptions) -> Config {
         .keepalives_retries(3);
     let tls_is_off = options.tls.mode() == pgisle_core::spec::SslMode::Disable;
     config.ssl_mode(if tls_is_off { DriverSslMode::Disable } else { DriverSslMode::Require });
+    if options.require_channel_binding {
+        config.channel_binding(ChannelBinding::Require);
+    }
     if let Some(password) = options.password() {
         config.password(password.expose());
     }
@@ -252,6 +253,12 @@ fn startup_settings(statement_timeout_ms: u32) -> String {
         ("statement_timeout", statement_timeout_ms.to_string()),
         ("lock_timeout", LOCK_TIMEOUT_MS.to_string()),
         ("idle_in_transaction_session_timeout", "0".to_owned()),
+        // The run lock's session is idle while others work.
+        ("idle_session_timeout", "0".to_owned()),
+        // A machine that vanishes must not keep its locks for the two hours that are TCP's default.
+        ("tcp_keepalives_idle", "30".to_owned()),
+        ("tcp_keepalives_interval", "10".to_owned()),
+        ("tcp_keepalives_count", "3".to_owned()),
         ("client_min_messages", "notice".to_owned()),
         ("standard_conforming_strings", "on".to_owned()),
         ("row_security", "on".to_owned()),

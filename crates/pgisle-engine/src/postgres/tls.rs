@@ -15,8 +15,11 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_sig
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::der::oid::ObjectIdentifier;
 
 /// Who may vouch for the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +197,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
 #[derive(Debug)]
 struct ServerCheck {
     /// None: not at all.
-    roots: Option<RootCertStore>,
+    authorities: Option<Authorities>,
     name: bool,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -203,28 +206,37 @@ impl ServerCheck {
     fn load(options: &TlsOptions, provider: &CryptoProvider) -> Result<Self, TlsFileError> {
         let algorithms = provider.signature_verification_algorithms;
         let name = options.mode == SslMode::VerifyFull;
-        let roots = match (options.mode, &options.roots) {
+        let authorities = match (options.mode, &options.roots) {
             (SslMode::Disable | SslMode::Require, Roots::Default) => None,
             (_, Roots::Default | Roots::System) => Some(system_roots()?),
             (_, Roots::File(path)) => Some(file_roots(path)?),
         };
-        Ok(Self { roots, name, algorithms })
+        Ok(Self { authorities, name, algorithms })
     }
 }
 
-fn system_roots() -> Result<RootCertStore, TlsFileError> {
+/// Who may vouch for the server.
+#[derive(Debug)]
+struct Authorities {
+    roots: RootCertStore,
+    /// The certificates that the user named. A server that shows one of these is the one that is meant.
+    named: Vec<CertificateDer<'static>>,
+}
+
+fn system_roots() -> Result<Authorities, TlsFileError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() { Err(TlsFileError::NoSystemRoots) } else { Ok(roots) }
+    if roots.is_empty() { Err(TlsFileError::NoSystemRoots) } else { Ok(Authorities { roots, named: Vec::new() }) }
 }
 
-fn file_roots(path: &Path) -> Result<RootCertStore, TlsFileError> {
+fn file_roots(path: &Path) -> Result<Authorities, TlsFileError> {
     let purpose = "certificate authority";
+    let named = certificates(purpose, path)?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(purpose, path)? {
+    for certificate in named.clone() {
         roots.add(certificate).map_err(|source| TlsFileError::Content { purpose, path: path.to_owned(), source })?;
     }
-    Ok(roots)
+    Ok(Authorities { roots, named })
 }
 
 impl ServerCertVerifier for ServerCheck {
@@ -236,11 +248,22 @@ impl ServerCertVerifier for ServerCheck {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(roots) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
+        let Some(Authorities { roots, named }) = &self.authorities else { return Ok(ServerCertVerified::assertion()) };
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, self.algorithms.all)?;
-        if self.name {
-            verify_server_name(&certificate, server_name)?;
+        let chain = verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, self.algorithms.all);
+        if let Err(error) = chain {
+            // A self-signed certificate made as PostgreSQL's manual says is an authority's, which no server may show, except
+            // to someone who named exactly this one.
+            if !named.contains(end_entity) || !is_authority_as_server(&error) {
+                return Err(error);
+            }
+            check_dates(end_entity, now)?;
+        }
+        if self.name
+            && let Err(error) = verify_server_name(&certificate, server_name)
+            && !common_name_fits(end_entity, server_name)
+        {
+            return Err(error);
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -268,23 +291,61 @@ impl ServerCertVerifier for ServerCheck {
     }
 }
 
+/// rustls gives this one error of its verifier only as a text.
+fn is_authority_as_server(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity")
+}
+
+fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
+    let parsed = Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let validity = parsed.tbs_certificate.validity;
+    if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    Ok(())
+}
+
+/// As libpq: where a certificate has no alternative name at all, its common name counts.
+fn common_name_fits(certificate: &CertificateDer<'_>, server_name: &ServerName<'_>) -> bool {
+    common_names(certificate).iter().any(|name| name.eq_ignore_ascii_case(&server_name.to_str()))
+}
+
+/// The common names of a certificate without alternative names.
+fn common_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(parsed) = Certificate::from_der(certificate) else { return Vec::new() };
+    let tbs = parsed.tbs_certificate;
+    if tbs.extensions.iter().flatten().any(|extension| extension.extn_id == SUBJECT_ALT_NAME) {
+        return Vec::new();
+    }
+    let attributes = tbs.subject.0.iter().flat_map(|part| part.0.iter());
+    let common = attributes.filter(|attribute| attribute.oid == COMMON_NAME);
+    common.filter_map(|attribute| std::str::from_utf8(attribute.value.value()).ok().map(str::to_owned)).collect()
+}
+
+/// `id-ce-subjectAltName`.
+const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+/// `id-at-commonName`.
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
 /// What is wrong with the handshake, as a sentence and what to do about it.
 pub(super) fn explain(error: &rustls::Error) -> (String, Option<String>) {
-    use rustls::CertificateError as Certificate;
-    let rustls::Error::InvalidCertificate(certificate) = error else { return (explain_alert(error), None) };
+    let rustls::Error::InvalidCertificate(certificate) = error else { return explain_alert(error) };
     match certificate {
-        Certificate::Expired | Certificate::ExpiredContext { .. } => {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             ("The server's certificate has expired.".to_owned(), Some("Renew it on the server.".to_owned()))
         }
-        Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             let hint = "Compare this machine's clock with the server's.";
             ("The server's certificate is not valid yet.".to_owned(), Some(hint.to_owned()))
         }
-        Certificate::UnknownIssuer => (
+        CertificateError::UnknownIssuer => (
             "The server's certificate is signed by an authority that is not known here.".to_owned(),
             Some("Name the authority's PEM file in postgres_sslrootcert.".to_owned()),
         ),
-        Certificate::NotValidForNameContext { expected, presented } => {
+        CertificateError::NotValidForNameContext { expected, presented } => {
             let mut detail = format!("The server's certificate is not for \"{}\"", expected.to_str());
             if presented.is_empty() {
                 detail.push_str(": it has no alternative name at all.");
@@ -299,9 +360,21 @@ pub(super) fn explain(error: &rustls::Error) -> (String, Option<String>) {
     }
 }
 
-fn explain_alert(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::AlertReceived(alert) => format!("The server ended the handshake: {alert:?}."),
-        other => format!("The handshake failed: {other}."),
-    }
+/// An alert is what the server found wrong, and of a client it can only be the certificate or the version.
+fn explain_alert(error: &rustls::Error) -> (String, Option<String>) {
+    use rustls::AlertDescription as Alert;
+    let rustls::Error::AlertReceived(alert) = error else { return (format!("The handshake failed: {error}."), None) };
+    let detail = match alert {
+        Alert::CertificateRequired | Alert::NoCertificate => "The server wants a client's certificate.",
+        Alert::CertificateExpired => "The server says that the client's certificate has expired.",
+        Alert::CertificateRevoked => "The server says that the client's certificate is revoked.",
+        Alert::UnknownCA => "The server does not know the authority that signed the client's certificate.",
+        Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown | Alert::DecryptError => {
+            "The server does not accept the client's certificate."
+        }
+        Alert::ProtocolVersion => "The server speaks no version of TLS that is safe.",
+        other => return (format!("The server ended the handshake: {other:?}."), None),
+    };
+    let hint = "Its files are postgres_sslcert and postgres_sslkey.";
+    (detail.to_owned(), (*alert != Alert::ProtocolVersion).then(|| hint.to_owned()))
 }

@@ -1,4 +1,4 @@
--- What is inside of one database. $1 is the monitoring login, or NULL.
+-- What is inside of one database. $1 holds the names of the roles whose SELECT privileges are of interest.
 WITH member AS MATERIALIZED (
     -- What belongs to an extension.
     SELECT d.classid, d.objid
@@ -78,16 +78,18 @@ SELECT pg_catalog.json_build_object(
     'objects_by_owner', (
         SELECT COALESCE(pg_catalog.json_object_agg(pg_catalog.pg_get_userbyid(o.owner), o.objects), '{}')
         FROM (SELECT w.owner, pg_catalog.count(*) AS objects FROM owned AS w GROUP BY w.owner) AS o),
-    'relations_hidden_from_monitoring', (
-        SELECT COALESCE(pg_catalog.json_object_agg(h.nspname, h.relations), '{}')
-        FROM (
-            SELECT r.nspname, pg_catalog.count(*) AS relations
-            FROM relation AS r
-            JOIN pg_catalog.pg_roles AS m ON m.rolname = $1
-            WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f')
-                AND NOT (pg_catalog.has_schema_privilege(m.oid, r.namespace, 'USAGE')
-                    AND pg_catalog.has_table_privilege(m.oid, r.oid, 'SELECT'))
-            GROUP BY r.nspname) AS h),
+    'relations_hidden_from', (
+        SELECT COALESCE(pg_catalog.json_object_agg(i.rolname, (
+            SELECT COALESCE(pg_catalog.json_object_agg(h.nspname, h.relations), '{}')
+            FROM (
+                SELECT r.nspname, pg_catalog.count(*) AS relations
+                FROM relation AS r
+                WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f')
+                    AND NOT (pg_catalog.has_schema_privilege(i.oid, r.namespace, 'USAGE')
+                        AND pg_catalog.has_table_privilege(i.oid, r.oid, 'SELECT'))
+                GROUP BY r.nspname) AS h)), '{}')
+        FROM pg_catalog.pg_roles AS i
+        WHERE i.rolname = ANY ($1)),
     'data_bytes', (
         SELECT COALESCE(pg_catalog.sum(
             CASE WHEN b.relation IS NULL

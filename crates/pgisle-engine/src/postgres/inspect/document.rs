@@ -317,7 +317,7 @@ pub(super) struct ContentsDocument {
     extensions: Vec<ExtensionDocument>,
     default_acls: Vec<DefaultAclDocument>,
     objects_by_owner: BTreeMap<String, u64>,
-    relations_hidden_from_monitoring: BTreeMap<String, u64>,
+    relations_hidden_from: BTreeMap<String, BTreeMap<String, u64>>,
     data_bytes: u64,
 }
 
@@ -366,7 +366,7 @@ impl DefaultAclDocument {
 
 impl ContentsDocument {
     pub(super) fn into_contents(self) -> Contents {
-        let Self { schemas, extensions, default_acls, objects_by_owner, relations_hidden_from_monitoring, data_bytes } = self;
+        let Self { schemas, extensions, default_acls, objects_by_owner, relations_hidden_from, data_bytes } = self;
         let schema = |SchemaDocument { name, owner, acl }| {
             (SchemaName::observed(name), Schema { owner: RoleName::observed(owner), acl: parse_acl(acl) })
         };
@@ -380,9 +380,14 @@ impl ContentsDocument {
             extensions: extensions.into_iter().map(extension).collect(),
             default_acls,
             objects_by_owner: objects_by_owner.into_iter().map(|(name, count)| (RoleName::observed(name), count)).collect(),
-            relations_hidden_from_monitoring: relations_hidden_from_monitoring
+            relations_hidden_from: relations_hidden_from
                 .into_iter()
-                .map(|(name, count)| (SchemaName::observed(name), count))
+                .map(|(role, schemas)| {
+                    (
+                        RoleName::observed(role),
+                        schemas.into_iter().map(|(name, count)| (SchemaName::observed(name), count)).collect(),
+                    )
+                })
                 .collect(),
             data_bytes,
         }

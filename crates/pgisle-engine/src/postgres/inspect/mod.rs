@@ -24,10 +24,9 @@ use document::SharedDocuments;
 /// What to look at besides the shared catalogs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
-    /// The databases to look into. One that does not exist gets no entry in [`Inventory::contents`].
-    pub databases: BTreeSet<DatabaseName>,
-    /// The monitoring login, to count what it cannot read.
-    pub monitoring: Option<RoleName>,
+    /// The databases to look into, each with the roles whose SELECT privileges there are of interest: the monitoring login, a split
+    /// service's application role. A database that does not exist gets no entry in [`Inventory::contents`].
+    pub databases: BTreeMap<DatabaseName, BTreeSet<RoleName>>,
 }
 
 /// How far the inspection is.
@@ -105,9 +104,11 @@ async fn look_into_all(
     parallelism: usize,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<BTreeMap<DatabaseName, Readable<Contents>>, InspectError> {
-    let wanted: Vec<&DatabaseName> = request.databases.iter().filter(|name| inventory.databases.contains_key(name)).collect();
+    let wanted: Vec<_> = request.databases.iter().filter(|(name, _)| inventory.databases.contains_key(name)).collect();
     let total = wanted.len();
-    let look = async |name: &DatabaseName| (name.clone(), look_into(options, inventory, name, request.monitoring.as_ref()).await);
+    let look = async |(name, readers): (&DatabaseName, &BTreeSet<RoleName>)| {
+        (name.clone(), look_into(options, inventory, name, readers).await)
+    };
     let mut looks = std::pin::pin!(futures_util::stream::iter(wanted).map(look).buffer_unordered(parallelism.max(1)));
     let mut contents = BTreeMap::new();
     while let Some((name, found)) = looks.next().await {
@@ -125,7 +126,7 @@ async fn look_into(
     options: &ConnectOptions,
     inventory: &Inventory,
     name: &DatabaseName,
-    monitoring: Option<&RoleName>,
+    readers: &BTreeSet<RoleName>,
 ) -> Result<Readable<Contents>, InspectError> {
     match inventory.databases.get(name) {
         Some(database) if database.is_invalid() => {
@@ -151,7 +152,7 @@ async fn look_into(
             Err(error) => return Err(error.into()),
         }
     };
-    let contents = inspect_contents(&session, monitoring).await;
+    let contents = inspect_contents(&session, readers).await;
     session.close().await;
     match contents {
         Ok(contents) => Ok(Readable::Known(contents)),
@@ -191,15 +192,16 @@ pub async fn inspect_shared(session: &Session) -> Result<Inventory, InspectError
     Ok(inventory)
 }
 
-/// Reads what is inside of the database that a session is connected to.
+/// Reads what is inside of the database that a session is connected to, and what each of the readers cannot select from there. A
+/// reader that does not exist gets no entry.
 ///
 /// # Errors
 /// The server's refusal, or its loss.
-pub async fn inspect_contents(session: &Session, monitoring: Option<&RoleName>) -> Result<Contents, InspectError> {
+pub async fn inspect_contents(session: &Session, readers: &BTreeSet<RoleName>) -> Result<Contents, InspectError> {
     let what = "the database's contents";
     let failed = |source| InspectError::Query { what, source: Box::new(source) };
-    let monitoring = monitoring.map(RoleName::as_str);
-    let text = session.query_typed_text(include_str!("contents.sql"), &[(&monitoring, Type::TEXT)]).await.map_err(failed)?;
+    let readers: Vec<&str> = readers.iter().map(RoleName::as_str).collect();
+    let text = session.query_typed_text(include_str!("contents.sql"), &[(&readers, Type::TEXT_ARRAY)]).await.map_err(failed)?;
     let document: document::ContentsDocument = parse(what, &text)?;
     Ok(document.into_contents())
 }
