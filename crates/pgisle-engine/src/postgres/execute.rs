@@ -129,7 +129,7 @@ pub(crate) async fn execute(plan: &Plan, options: &ExecuteOptions<'_>) -> Result
     let mut failed_services = BTreeSet::new();
     serial(&mut session, &plan.before, options, &mut execution, &mut failed_services).await;
     let pool = Mutex::new(vec![session]);
-    let chains = plan.chains.iter().filter(|chain| !failed_services.contains(&chain.service));
+    let chains: Vec<&Chain> = plan.chains.iter().filter(|chain| !failed_services.contains(&chain.service)).collect();
     let mut running = stream::iter(chains).map(|chain| run_chain(chain, options, &pool)).buffer_unordered(options.parallelism.max(1));
     while let Some(outcome) = running.next().await {
         match outcome {
