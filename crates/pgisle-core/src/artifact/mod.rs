@@ -97,9 +97,10 @@ pub fn generate(spec: &Spec, endpoint: &Endpoint, credentials: &Credentials) -> 
 pub fn problems(spec: &Spec, credentials: &Credentials) -> Vec<Diagnostic> {
     let mut diagnostics = naming::problems(spec);
     diagnostics.extend(hba::problems(spec));
-    let of_services = credentials.services.iter().flat_map(|(name, service)| {
-        service.logins().map(move |login| (format!("service \"{name}\""), login))
-    });
+    let of_services = credentials
+        .services
+        .iter()
+        .flat_map(|(name, service)| service.logins().map(move |login| (format!("service \"{name}\""), login)));
     let of_others = [&credentials.monitoring, &credentials.pgbouncer];
     let of_others = of_others.into_iter().flatten().map(|login| (format!("role \"{}\"", login.role), login));
     for (subject, login) in of_services.chain(of_others) {

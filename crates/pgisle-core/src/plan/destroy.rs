@@ -96,9 +96,8 @@ impl Planner<'_> {
     /// Whether a database holds data; if so, or if that cannot be known, it is reported as not dropped.
     fn holds_data(&mut self, service: &ServiceName, name: &DatabaseName) -> bool {
         let database = self.inventory.databases.get(name);
-        let is_being_dropped = |database: &Database| {
-            !database.allow_connections && database.marker().is_some_and(|marker| marker.dropping)
-        };
+        let is_being_dropped =
+            |database: &Database| !database.allow_connections && database.marker().is_some_and(|marker| marker.dropping);
         if database.is_some_and(|database| database.is_invalid() || is_being_dropped(database)) {
             return false;
         }

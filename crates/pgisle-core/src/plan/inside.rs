@@ -338,10 +338,9 @@ fn built_in_default(objects: DefaultAclObjects) -> BTreeMap<Grantee, BTreeSet<St
     let privilege = match objects {
         DefaultAclObjects::Functions => "EXECUTE",
         DefaultAclObjects::Types => "USAGE",
-        DefaultAclObjects::Tables
-        | DefaultAclObjects::Sequences
-        | DefaultAclObjects::Schemas
-        | DefaultAclObjects::LargeObjects => return BTreeMap::new(),
+        DefaultAclObjects::Tables | DefaultAclObjects::Sequences | DefaultAclObjects::Schemas | DefaultAclObjects::LargeObjects => {
+            return BTreeMap::new();
+        }
     };
     BTreeMap::from([(Grantee::Public, BTreeSet::from([privilege.to_owned()]))])
 }

@@ -92,20 +92,27 @@ impl Planner<'_> {
     }
 
     /// The grant that lets a monitoring login, once it is made, connect to the maintenance database first, as exporters do.
-    pub(super) fn monitoring_entry(&self, role: &RoleName) -> Option<Action> {
+    pub(super) fn monitoring_entry(&mut self, address: &Address, role: &RoleName) -> Option<Step> {
         let name = &self.spec.settings.maintenance_database;
         let database = self.inventory.databases.get(name)?;
         let is_fenced = self.spec.settings.fence_maintenance_databases && self.maintenance_databases().contains(name);
         let is_new = !self.inventory.roles.contains_key(role);
-        (is_fenced && is_new && self.may_own(&database.owner)).then(|| Action::FenceDatabase {
-            database: name.clone(),
-            revoke: Vec::new(),
-            grant: vec![DatabaseGrant {
-                grantees: vec![Grantee::Role(role.clone())],
-                privileges: Some(BTreeSet::from(["CONNECT"])),
-                grant_option_only: false,
-            }],
-        })
+        if !is_fenced || !is_new {
+            return None;
+        }
+        let grant = DatabaseGrant {
+            grantees: vec![Grantee::Role(role.clone())],
+            privileges: Some(BTreeSet::from(["CONNECT"])),
+            grant_option_only: false,
+        };
+        let action = Action::FenceDatabase { database: name.clone(), revoke: Vec::new(), grant: vec![grant] };
+        let step = Step { address: address.clone(), action, danger: Danger::None, cause: Cause::Missing };
+        if self.may_own(&database.owner) {
+            return Some(step);
+        }
+        let why = format!("role \"{}\" does not own database \"{name}\"", self.inventory.admin.role);
+        self.block_steps(address.clone(), &[step], &UnitPlace::Maintenance, why);
+        None
     }
 
     /// Every role that pgisle made for a service, of any project: none of them has business in a maintenance database.

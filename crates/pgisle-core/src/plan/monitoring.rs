@@ -62,8 +62,7 @@ impl Planner<'_> {
             self.block_steps(address.clone(), &impossible, &UnitPlace::Maintenance, why);
         }
         steps.extend(self.monitoring_membership(address, &wanted.name, cause));
-        let entry = self.monitoring_entry(&wanted.name);
-        steps.extend(entry.map(|action| Step { address: address.clone(), action, danger: Danger::None, cause }));
+        steps.extend(self.monitoring_entry(address, &wanted.name));
         self.plan.before.push(self.unit(UnitPlace::Maintenance, None, steps));
     }
 

@@ -81,7 +81,11 @@ impl Clash<'_> {
     }
 
     /// Checks the databases' names, and gives the services whose name is mistaken.
-    fn databases<'s>(&self, services: &'s BTreeMap<ServiceName, Found>, diagnostics: &mut Vec<Diagnostic>) -> BTreeSet<&'s ServiceName> {
+    fn databases<'s>(
+        &self,
+        services: &'s BTreeMap<ServiceName, Found>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> BTreeSet<&'s ServiceName> {
         let mut mistaken = BTreeSet::new();
         let mut taken: BTreeMap<String, Taken> = BTreeMap::new();
         let setting = |name: &str, what: &str| Taken { what: what.to_owned(), at: self.resolved.at(name) };
@@ -110,12 +114,7 @@ impl Clash<'_> {
         mistaken
     }
 
-    fn roles(
-        &self,
-        services: &BTreeMap<ServiceName, Found>,
-        mistaken: &BTreeSet<&ServiceName>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) {
+    fn roles(&self, services: &BTreeMap<ServiceName, Found>, mistaken: &BTreeSet<&ServiceName>, diagnostics: &mut Vec<Diagnostic>) {
         let mut taken: BTreeMap<String, Taken> = BTreeMap::new();
         let setting = |name: &str, what: &str| Taken { what: what.to_owned(), at: self.resolved.at(name) };
         for role in &self.settings.trusted_roles {

@@ -242,8 +242,7 @@ async fn read_back(
 }
 
 fn decide(request: &Request<'_>, inventory: &Inventory, credentials: &Credentials) -> Planned {
-    let options =
-        PlanOptions { credentials, targets: request.targets, adopt: request.adopt, end_sessions: request.end_sessions };
+    let options = PlanOptions { credentials, targets: request.targets, adopt: request.adopt, end_sessions: request.end_sessions };
     match request.intent {
         Intent::Apply => plan(request.spec, inventory, &options),
         Intent::Destroy(scope) => plan_destroy(request.spec, inventory, &options, scope),

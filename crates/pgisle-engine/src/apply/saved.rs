@@ -117,8 +117,7 @@ impl SavedPlan {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), SavedPlanError> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|source| SavedPlanError::Format { path: path.to_owned(), source })?;
+        let text = serde_json::to_vec_pretty(self).map_err(|source| SavedPlanError::Format { path: path.to_owned(), source })?;
         write_atomically(path, 0o600, &text).map_err(|source| SavedPlanError::Write { path: path.to_owned(), source })
     }
 

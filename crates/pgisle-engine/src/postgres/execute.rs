@@ -107,8 +107,9 @@ impl StepFailure {
             FailureCause::NoEffect { message } => {
                 Diagnostic::error(Code::APPLY_NO_EFFECT, format!("no effect: {summary}")).detail(format!("{message}.{statement}"))
             }
-            FailureCause::LockLost => Diagnostic::error(Code::CONNECT_LOST, "the run lock was lost")
-                .detail(format!("Not done: {summary}.")),
+            FailureCause::LockLost => {
+                Diagnostic::error(Code::CONNECT_LOST, "the run lock was lost").detail(format!("Not done: {summary}."))
+            }
         };
         diagnostic.about(address.clone()).hint("Mend the cause and run the same command again: it goes on where it stopped.")
     }
@@ -130,7 +131,8 @@ pub(crate) async fn execute(plan: &Plan, options: &ExecuteOptions<'_>) -> Result
     serial(&mut session, &plan.before, options, &mut execution, &mut failed_services).await;
     let pool = Mutex::new(vec![session]);
     let chains: Vec<&Chain> = plan.chains.iter().filter(|chain| !failed_services.contains(&chain.service)).collect();
-    let mut running = stream::iter(chains).map(|chain| run_chain(chain, options, &pool)).buffer_unordered(options.parallelism.max(1));
+    let mut running =
+        stream::iter(chains).map(|chain| run_chain(chain, options, &pool)).buffer_unordered(options.parallelism.max(1));
     while let Some(outcome) = running.next().await {
         match outcome {
             Ok((database, contents)) => {
