@@ -8,11 +8,14 @@
 
 mod check;
 mod clash;
+mod format;
 mod layer;
 mod load;
 mod model;
 mod parameter;
+mod reference;
 mod resolved;
+mod scaffold;
 mod scan;
 mod service;
 mod setting;
@@ -24,10 +27,13 @@ mod typed;
 mod value;
 
 pub use check::Check;
+pub use format::format;
 pub use load::{Loaded, Origin, load};
 pub use model::{
     Access, ConnectionLimit, Environment, MonitoringAccess, PoolMode, Replica, ReplicaMode, Service, Settings, Spec, SpecSecrets,
     SslMode,
 };
+pub use reference::reference_markdown;
+pub use scaffold::{ScaffoldOptions, scaffold};
 pub use setting::{SettingDefault, SettingGroup, SettingInfo, SettingKind, settings};
 pub use source::{Layer, LayerKind, SPEC_FILE, Sources};

@@ -2,4 +2,6 @@
 
 mod golden;
 mod spec_bad;
+mod spec_examples;
 mod spec_good;
+mod spec_properties;

@@ -1,0 +1,3 @@
+postgres_sslmode = "disable"
+enable_ssl       = false
+enable_pgbouncer = false
