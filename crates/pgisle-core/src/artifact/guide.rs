@@ -220,6 +220,7 @@ fn write_pgbouncer(text: &mut String, endpoint: &Endpoint, pooler: &Pooler, sett
 }
 
 fn write_server(text: &mut String) {
+    // tidy-sql: a fixed query in a page for people
     let _ = write!(
         text,
         "\n## The server\n\n`{}` rejects each login for every database but its own, as a second fence; its first lines tell how to include it.\n\
