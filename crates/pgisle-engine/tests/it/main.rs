@@ -1,5 +1,6 @@
 //! The engine, against real files, programs and servers.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod artifact;
 mod credential;
 mod postgres;
