@@ -9,4 +9,4 @@ mod installation;
 pub mod server;
 
 pub use error::LocalError;
-pub use installation::{Installation, PgBouncer, Source, find_pgbouncer};
+pub use installation::{Installation, PgBouncer, Source, find_pgbouncer, find_pgbouncers};
