@@ -84,7 +84,8 @@ impl<'a> Cast<'a> {
     pub(super) fn new(spec: &'a Spec, inventory: &'a Inventory) -> Self {
         let mut islands = BTreeMap::new();
         for service in spec.services.values() {
-            for role in [service.owner(), service.login(Slot::A), service.login(Slot::B), service.migrator()] {
+            for role in [service.owner(), service.application(), service.login(Slot::A), service.login(Slot::B), service.migrator()]
+            {
                 islands.insert(role, &service.name);
             }
         }

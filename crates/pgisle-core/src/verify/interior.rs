@@ -13,7 +13,7 @@ use crate::name::{DatabaseName, RoleName};
 use crate::spec::Service;
 
 use super::cast::{Part, privileges_of};
-use super::fix::{Fix, inside, quoted};
+use super::fix::Fix;
 use super::leak::{PathStep, Who};
 use super::proof::{Prover, excess};
 
@@ -103,17 +103,13 @@ fn grants<'a>(prover: &mut Prover<'a, '_>, service: &Service, grants: &'a [Objec
                 if excess(prover, service, role, vec![privilege]).is_empty() {
                     continue;
                 }
-                (prover.intruders(role, Some(service)), quoted(role.as_str()), Severity::Error)
+                (prover.intruders(role, Some(service)), format!("role \"{role}\""), Severity::Error)
             }
         };
         let hint = format!("Revoke it on each of these objects from {name}, as their owner.");
-        let what = example.strip_prefix("table ").filter(|_| *count == 1);
         for (who, mut path) in intruders {
             path.push(granted.clone());
-            let mut fix = Fix::new(hint.clone());
-            if let Some(table) = what {
-                fix = fix.command(inside(&service.database, &format!("REVOKE {privilege} ON {table} FROM {name};")));
-            }
+            let fix = Fix::new(hint.clone());
             prover.leak((Code::LEAK_READ, severity), who, Some(&service.database), path, fix);
         }
     }
@@ -144,9 +140,7 @@ fn definer_function<'a>(prover: &mut Prover<'a, '_>, service: &Service, function
         found.push((reacher.login.who(), reacher.path(&path, steps)));
     }
     for (who, path) in found {
-        let sql = format!("ALTER FUNCTION {signature} OWNER TO {};", quoted(service.owner().as_str()));
-        let fix = Fix::new("Let the island's owner role own the function, or make it SECURITY INVOKER.")
-            .command(inside(&service.database, &sql));
+        let fix = Fix::new(format!("Let role \"{}\" own the function, or make it SECURITY INVOKER.", service.owner()));
         prover.leak((Code::LEAK_FUNCTION, Severity::Error), who, Some(&service.database), path, fix);
     }
 }
@@ -188,8 +182,7 @@ fn foreign_server<'a>(prover: &mut Prover<'a, '_>, service: &Service, server: &'
         found.push((reacher.login.who(), reacher.path(&[], usage.into_iter().chain([mapped, leads]))));
     }
     for (who, path) in found {
-        let sql = format!("DROP SERVER {} CASCADE;", quoted(name));
-        let fix = Fix::new("Drop the server, or at least its user mappings.").command(inside(&service.database, &sql));
+        let fix = Fix::new(format!("Drop the foreign server \"{name}\", or at least its user mappings."));
         let to = to_island.map_or(&service.database, |island| &island.database);
         prover.leak((Code::LEAK_FOREIGN_SERVER, severity), who, Some(to), path, fix);
     }

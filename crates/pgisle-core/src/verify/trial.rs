@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::diagnostic::Code;
 use crate::name::DatabaseName;
+use crate::sql::Statement;
 
 /// As whom a trial runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,7 +30,7 @@ pub struct Trial {
     /// In a savepoint of the probe's transaction, or, for what PostgreSQL refuses to do in one, by itself.
     pub transactional: bool,
     /// What to run, in order, until one fails.
-    pub statements: Vec<String>,
+    pub statements: Vec<Statement>,
     /// What should come of it.
     pub expect: Expect,
     /// What it is when it does not.
@@ -62,7 +63,7 @@ pub enum Expect {
         passed_by: &'static [&'static str],
         /// A query that answers `t` when the statement, though it did not fail, had no effect: a GRANT by who may not grant is
         /// a mere warning.
-        unless: Option<String>,
+        unless: Option<Statement>,
     },
 }
 
@@ -153,7 +154,7 @@ mod tests {
             title: String::new(),
             act_as: ActAs::Default,
             transactional: true,
-            statements: vec!["one".to_owned(), "two".to_owned()],
+            statements: vec![Statement::new("one"), Statement::new("two")],
             expect,
             code: Code::LEAK_ROLE,
             reaches: Reach::Here,
@@ -179,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_grant_without_effect_is_no_leak() {
-        let refused = trial(Expect::Refused { passed_by: &[], unless: Some("check".to_owned()) });
+        let refused = trial(Expect::Refused { passed_by: &[], unless: Some(Statement::new("check")) });
         assert_eq!(refused.judge(&Answer::Done(Some("t".to_owned()))), Outcome::Passed);
         assert!(matches!(refused.judge(&Answer::Done(Some("f".to_owned()))), Outcome::Failed(_)));
     }

@@ -4,9 +4,10 @@ use crate::diagnostic::{Code, Severity};
 use crate::inventory::{AclItem, Contents, DefaultAcl, DefaultAclObjects, Grantee, Readable};
 use crate::name::RoleName;
 use crate::spec::Service;
+use crate::sql::Statement;
 
 use super::super::cast::{Part, privileges_of};
-use super::super::fix::{Fix, inside, quoted};
+use super::super::fix::{self, Fix};
 use super::super::leak::{PathStep, Who};
 use super::Prover;
 
@@ -67,9 +68,9 @@ fn schemas<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &'a Con
         let on = format!("schema {name} of {}", service.database);
         for grantee in grantees(&schema.acl) {
             let (privileges, grantable) = privileges_of(&schema.acl, grantee);
-            let revoke = |privileges: &[&str], from: &str| {
-                let sql = format!("REVOKE {} ON SCHEMA {} FROM {from};", privileges.join(", "), quoted(name.as_str()));
-                Fix::new("`pgisle apply` revokes it; so does this line.").command(inside(&service.database, &sql))
+            let revoke = |privileges: &[&str]| {
+                let sql = fix::privileges(Statement::new("REVOKE "), privileges).sql(" ON SCHEMA ").ident(name).sql(" FROM ");
+                Fix::new("`pgisle apply` revokes it; so does this line.").inside(&service.database, &fix::grantee(sql, grantee))
             };
             match grantee {
                 // USAGE alone lets nobody read: it is PostgreSQL's default for public, and CONNECT is the door.
@@ -77,7 +78,7 @@ fn schemas<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &'a Con
                     let granted = PathStep::Granted { privileges: "CREATE".to_owned(), on: on.clone(), grantable };
                     let path = vec![PathStep::Everyone, granted];
                     let what = (Code::LEAK_CREATE, Severity::Error);
-                    prover.leak(what, Who::Everyone, Some(&service.database), path, revoke(&["CREATE"], "PUBLIC"));
+                    prover.leak(what, Who::Everyone, Some(&service.database), path, revoke(&["CREATE"]));
                 }
                 Grantee::Public => {}
                 Grantee::Role(role) => {
@@ -88,7 +89,7 @@ fn schemas<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &'a Con
                     let code = if privileges.contains(&"CREATE") { Code::LEAK_CREATE } else { Code::LEAK_READ };
                     for (who, mut path) in prover.intruders(role, Some(service)) {
                         path.push(PathStep::Granted { privileges: privileges.join(", "), on: on.clone(), grantable });
-                        let fix = revoke(&privileges, &quoted(role.as_str()));
+                        let fix = revoke(&privileges);
                         prover.leak((code, Severity::Error), who, Some(&service.database), path, fix);
                     }
                 }
@@ -114,11 +115,11 @@ fn default_acl<'a>(prover: &mut Prover<'a, '_>, service: &Service, default: &'a 
     let on = format!("future {} of {}{place} in {}", objects.to_lowercase(), default.role, service.database);
     for grantee in grantees(&default.acl) {
         let (privileges, grantable) = privileges_of(&default.acl, grantee);
-        let (privileges, name) = match grantee {
+        let privileges = match grantee {
             // PostgreSQL lets PUBLIC run every function and use every type anyway; a row that says so adds nothing.
             Grantee::Public if matches!(default.objects, DefaultAclObjects::Functions | DefaultAclObjects::Types) => continue,
-            Grantee::Public => (privileges, "PUBLIC".to_owned()),
-            Grantee::Role(role) => (excess(prover, service, role, privileges), quoted(role.as_str())),
+            Grantee::Public => privileges,
+            Grantee::Role(role) => excess(prover, service, role, privileges),
         };
         if privileges.is_empty() {
             continue;
@@ -127,17 +128,16 @@ fn default_acl<'a>(prover: &mut Prover<'a, '_>, service: &Service, default: &'a 
             Grantee::Public => vec![(Who::Everyone, vec![PathStep::Everyone])],
             Grantee::Role(role) => prover.intruders(role, Some(service)),
         };
-        let schema_sql =
-            default.schema.as_ref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", quoted(schema.as_str())));
-        let sql = format!(
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {}{schema_sql} REVOKE {} ON {objects} FROM {name};",
-            quoted(default.role.as_str()),
-            privileges.join(", ")
-        );
+        let mut sql = Statement::new("ALTER DEFAULT PRIVILEGES FOR ROLE ").ident(&default.role);
+        if let Some(schema) = &default.schema {
+            sql = sql.sql(" IN SCHEMA ").ident(schema);
+        }
+        sql = fix::privileges(sql.sql(" REVOKE "), &privileges).sql(" ON ").sql(objects).sql(" FROM ");
+        sql = fix::grantee(sql, grantee);
         for (who, mut path) in intruders {
             path.push(PathStep::Granted { privileges: privileges.join(", "), on: on.clone(), grantable });
-            let fix = Fix::new("Objects that exist already keep what they were given; look at them too.")
-                .command(inside(&service.database, &sql));
+            let fix =
+                Fix::new("Objects that exist already keep what they were given; look at them too.").inside(&service.database, &sql);
             prover.leak((Code::LEAK_DEFAULT_PRIVILEGE, Severity::Error), who, Some(&service.database), path, fix);
         }
     }
@@ -153,8 +153,8 @@ fn object_owners<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &
         for (who, mut path) in prover.intruders(role, Some(service)) {
             let objects = if *count == 1 { "object" } else { "objects" };
             path.push(PathStep::Owns { what: format!("{count} {objects} in {}", service.database) });
-            let sql = format!("REASSIGN OWNED BY {} TO {};", quoted(role.as_str()), quoted(service.owner().as_str()));
-            let fix = Fix::new("Give the objects to the island's owner role.").command(inside(&service.database, &sql));
+            let sql = Statement::new("REASSIGN OWNED BY ").ident(role).sql(" TO ").ident(&service.owner());
+            let fix = Fix::new("Give the objects to the island's owner role.").inside(&service.database, &sql);
             prover.leak((Code::LEAK_READ, Severity::Error), who, Some(&service.database), path, fix);
         }
     }
@@ -170,7 +170,7 @@ fn extensions(prover: &mut Prover<'_, '_>, service: &Service, contents: &Content
             PathStep::Fact { what: format!("extension {name} is installed in {}", service.database) },
         ];
         let fix = Fix::new(format!("Drop the extension, or ask for it in the spec: extensions = [\"{name}\"]."))
-            .command(inside(&service.database, &format!("DROP EXTENSION {};", quoted(name.as_str()))));
+            .inside(&service.database, &Statement::new("DROP EXTENSION ").ident(name));
         let who = Who::Service { service: service.name.clone(), login: service.user.clone() };
         prover.leak((Code::LEAK_FOREIGN_SERVER, severity), who, Some(&service.database), path, fix);
     }

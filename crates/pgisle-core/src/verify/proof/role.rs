@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use crate::diagnostic::{Code, Severity};
 use crate::inventory::Role;
 use crate::name::{DatabaseName, RoleName};
+use crate::sql::Statement;
 
 use super::super::cast::{LoginKind, Part};
-use super::super::fix::{self, Fix, quoted};
+use super::super::fix::{self, Fix};
 use super::super::leak::PathStep;
 use super::super::reach::Mode;
 use super::{Prover, Reacher};
@@ -133,8 +134,8 @@ fn administers_home(prover: &Prover<'_, '_>, reacher: &Reacher<'_>) -> Vec<Found
             [.., holder, _] => (*holder).clone(),
             _ => reacher.login.role.clone(),
         };
-        let sql = format!("REVOKE ADMIN OPTION FOR {} FROM {};", quoted(role.as_str()), quoted(holder.as_str()));
-        let fix = Fix::new("Take the admin option away.").command(sql);
+        let sql = Statement::new("REVOKE ADMIN OPTION FOR ").ident(*role).sql(" FROM ").ident(&holder);
+        let fix = Fix::new("Take the admin option away.").command(&sql);
         found.push((Code::LEAK_OWNER, Some(service.database.clone()), reacher.path(path, []), fix));
     }
     found
@@ -162,8 +163,8 @@ fn role_limit(prover: &Prover<'_, '_>, reacher: &Reacher<'_>) -> Option<Found> {
         return None;
     }
     let what = format!("has {} on its connections, wanted {wanted}", limit_text(role.connection_limit));
-    let sql = format!("ALTER ROLE {} CONNECTION LIMIT {wanted};", quoted(login.role.as_str()));
-    let fix = Fix::new("`pgisle apply` sets the limit; so does this line.").command(sql);
+    let sql = Statement::new("ALTER ROLE ").ident(&login.role).sql(" CONNECTION LIMIT ").number(i64::from(wanted));
+    let fix = Fix::new("`pgisle apply` sets the limit; so does this line.").command(&sql);
     let to = login.service.map(|service| service.database.clone());
     Some((Code::LEAK_LIMIT, to, reacher.path(&[], [PathStep::Fact { what }]), fix))
 }
@@ -213,8 +214,8 @@ fn database_limits(prover: &mut Prover<'_, '_>) {
         }
         let what = format!("database {} has {}, wanted {wanted}", service.database, limit_text(database.connection_limit));
         let path = vec![PathStep::Role { role: service.user.clone() }, PathStep::Fact { what }];
-        let sql = format!("ALTER DATABASE {} CONNECTION LIMIT {wanted};", quoted(service.database.as_str()));
-        let fix = Fix::new("`pgisle apply` sets the limit; so does this line.").command(sql);
+        let sql = Statement::new("ALTER DATABASE ").ident(&service.database).sql(" CONNECTION LIMIT ").number(i64::from(wanted));
+        let fix = Fix::new("`pgisle apply` sets the limit; so does this line.").command(&sql);
         prover.leak((Code::LEAK_LIMIT, Severity::Error), cast.who(&service.user), Some(&service.database), path, fix);
     }
 }

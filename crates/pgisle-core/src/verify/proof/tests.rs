@@ -101,9 +101,9 @@ fn member(member: &str, of: &str) -> Membership {
     }
 }
 
-/// Two islands as the design wants them, on PostgreSQL 16 with an administrator who is no superuser.
-fn islands() -> Inventory {
-    let mut inventory = Inventory {
+/// A cluster without anything, on PostgreSQL 16 with an administrator who is no superuser.
+fn empty() -> Inventory {
+    Inventory {
         server: Server {
             version_num: 160_000,
             version: "16.0".to_owned(),
@@ -123,7 +123,12 @@ fn islands() -> Inventory {
         locales: Readable::Known(BTreeSet::new()),
         contents: BTreeMap::new(),
         hidden: BTreeMap::new(),
-    };
+    }
+}
+
+/// Two islands as the design wants them.
+fn islands() -> Inventory {
+    let mut inventory = empty();
     let roles = &mut inventory.roles;
     roles.insert(role_name("postgres"), Role { superuser: true, ..role(true, -1) });
     roles.insert(role_name("link_user"), Role { create_role: true, create_db: true, ..role(true, -1) });
@@ -167,7 +172,7 @@ fn islands() -> Inventory {
             extensions: BTreeMap::new(),
             default_acls: vec![default],
             objects_by_owner: BTreeMap::from([(role_name(&owner), 3)]),
-            relations_hidden_from_monitoring: BTreeMap::new(),
+            relations_hidden_from: BTreeMap::new(),
             data_bytes: 0,
         };
         inventory.contents.insert(database_name(&format!("link_{name}")), Readable::Known(contents));
