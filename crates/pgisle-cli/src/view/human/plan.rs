@@ -108,7 +108,8 @@ pub(crate) fn report(report: &Report) -> String {
         );
     }
     for Blocked { address, diagnostic, statements } in blocked {
-        let _infallible = writeln!(text, "{} {}: {}", paint(CHANGE, "Not done:"), harmless(&address.to_string()), harmless(&diagnostic.summary));
+        let _infallible =
+            writeln!(text, "{} {}: {}", paint(CHANGE, "Not done:"), harmless(&address.to_string()), harmless(&diagnostic.summary));
         if !statements.is_empty() {
             text.push_str("  Someone with more rights has to run, in psql:\n\n");
         }
@@ -116,7 +117,8 @@ pub(crate) fn report(report: &Report) -> String {
             if let Some(database) = &statement.database {
                 let _infallible = writeln!(text, "      {}", paint(NAME, harmless(&format!("\\connect {database}"))));
             }
-            let _infallible = writeln!(text, "      {}", paint(NAME, harmless(&format!("{};", statement.sql.trim_end_matches(';')))));
+            let _infallible =
+                writeln!(text, "      {}", paint(NAME, harmless(&format!("{};", statement.sql.trim_end_matches(';')))));
         }
         text.push('\n');
     }
