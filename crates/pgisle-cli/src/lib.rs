@@ -11,6 +11,7 @@ mod console;
 mod exit;
 mod fault;
 mod progress;
+mod project;
 mod report;
 mod session;
 mod view;

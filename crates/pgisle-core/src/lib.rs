@@ -16,4 +16,5 @@ pub mod plan;
 pub mod secret;
 pub mod spec;
 pub mod sql;
+pub mod status;
 pub mod verify;

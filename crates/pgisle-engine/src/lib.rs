@@ -2,6 +2,7 @@
 //!
 //! What is decided is decided in `pgisle-core`; this crate observes and carries out.
 
+pub mod activity;
 pub mod apply;
 pub mod artifact;
 pub mod clock;
@@ -11,3 +12,4 @@ pub mod file;
 pub mod local;
 pub mod postgres;
 pub mod process;
+pub mod spec_files;

@@ -5,11 +5,16 @@ mod explain;
 mod init;
 mod man;
 mod reference;
+mod status;
+mod validate;
 mod version;
 
 use std::ffi::OsString;
 
+use std::future::Future;
+
 use clap::Subcommand;
+use pgisle_core::diagnostic::{Code, Diagnostic};
 
 pub(crate) use init::Fate;
 
@@ -21,6 +26,8 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Init(init::Args),
+    Validate(validate::Args),
+    Status(status::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -30,7 +37,7 @@ pub(crate) enum Command {
 }
 
 /// Their names, in the same order.
-const NAMES: &[&str] = &["init", "explain", "completions", "man", "version", "reference"];
+const NAMES: &[&str] = &["init", "validate", "status", "explain", "completions", "man", "version", "reference"];
 
 /// What stands for the command where none was understood.
 pub(crate) const UNKNOWN: &str = "";
@@ -44,6 +51,8 @@ impl Command {
     fn name(&self) -> &'static str {
         match self {
             Self::Init(_) => "init",
+            Self::Validate(_) => "validate",
+            Self::Status(_) => "status",
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -63,15 +72,39 @@ pub(crate) fn run(session: Session, command: Command) -> Exit {
     session.console.finish(name, report)
 }
 
-fn report(_session: &Session, command: Command) -> Report {
+fn report(session: &Session, command: Command) -> Report {
     match command {
         Command::Init(args) => init::run(&args),
+        Command::Validate(args) => validate::run(session, &args),
+        Command::Status(args) => wait(status::run(session, &args)),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Version(args) => version::run(&args),
         Command::Reference(args) => reference::run(&args),
     }
+}
+
+/// Runs a command that talks to a server. Interrupted, it lets go of everything it holds: the server undoes what is not whole.
+fn wait(work: impl Future<Output = Result<Report, Vec<Diagnostic>>>) -> Report {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => {
+            return Report::failure(
+                Diagnostic::error(Code::IO, "no event loop can be had").detail(format!("The system says: {source}.")),
+            );
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome.unwrap_or_else(Report::failures),
+            _ = tokio::signal::ctrl_c() => Report::failure(
+                Diagnostic::error(Code::INTERRUPTED, "interrupted")
+                    .detail("Every statement is either done or not done, and a database that is half made is closed.")
+                    .hint("Run the same command again: it goes on where this one stopped."),
+            ),
+        }
+    })
 }
 
 #[cfg(test)]

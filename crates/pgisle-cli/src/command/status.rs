@@ -1,5 +1,15 @@
 //! `pgisle status`.
 
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::status;
+use pgisle_engine::activity;
+use pgisle_engine::postgres::inspect::inspect_shared;
+
+use crate::project::Project;
+use crate::report::Report;
+use crate::session::Session;
+use crate::view::human;
+
 /// Show services, databases and connections as they are now.
 ///
 /// Lists each service with its database, its size, its logins and how many connections it holds against its limits; services
@@ -8,5 +18,16 @@
 #[command(after_long_help = "Examples:
 
   $ pgisle status
-  $ pgisle status -json | jq '.services[].connections'")]
+  $ pgisle status -json | jq '.status.services[].connections'")]
 pub(crate) struct Args {}
+
+pub(crate) async fn run(session: &Session, _args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let mut project = Project::load(session)?;
+    let options = project.connect_options()?.for_purpose("status");
+    let server = pgisle_engine::postgres::session::Session::connect(&options).await.map_err(|error| vec![error.diagnostic()])?;
+    let inventory = inspect_shared(&server).await.map_err(|error| vec![error.diagnostic()])?;
+    let activity = activity::read(&server).await.map_err(|diagnostic| vec![diagnostic])?;
+    server.close().await;
+    let status = status::status(&project.spec, &inventory, &activity);
+    Ok(Report::new().human(human::status::status(&status)).member("status", &status).diagnostics(project.warnings))
+}

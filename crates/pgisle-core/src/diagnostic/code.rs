@@ -223,6 +223,8 @@ codes! {
         "The operating system's message follows.";
     BUG = "PI0903", "this is a bug in pgisle",
         "Please report it with the command that led here.";
+    INTERRUPTED = "PI0904", "the command was interrupted",
+        "Every statement is either done or not done, and a database that is half made stays closed to everyone. Run the same command again: it goes on where this one stopped.";
 }
 
 /// All codes, in order.

@@ -5,6 +5,7 @@ pub(crate) mod explanation;
 pub(crate) mod help;
 pub(crate) mod plan;
 pub(crate) mod scaffold;
+pub(crate) mod status;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod text;

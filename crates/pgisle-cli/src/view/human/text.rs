@@ -27,9 +27,34 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     }
 }
 
+/// `7.8 MB`, as PostgreSQL's `pg_size_pretty` counts: 1 kB is 1024 bytes.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    let mut unit = 0;
+    // Tenths of the unit, so that no float is needed.
+    let mut tenths = u128::from(bytes) * 10 / 1024;
+    while tenths >= 10 * 1024 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    match tenths {
+        0..10 => format!("{bytes} B"),
+        10..1000 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
+        _ => format!("{} {}", tenths / 10, UNITS[unit]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        for (size, expected) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 kB"), (7_813_139, "7.4 MB"), (1 << 40, "1.0 TB")] {
+            assert_eq!(bytes(size), expected);
+        }
+        assert_eq!(bytes(u64::MAX), "16384 PB");
+    }
 
     #[test]
     fn paragraphs_are_wrapped_at_spaces() {
