@@ -131,7 +131,8 @@ pub struct LoginStatus {
 /// Puts together what the file wants and what was seen.
 #[must_use]
 pub fn status(spec: &Spec, inventory: &Inventory, activity: &Activity) -> Status {
-    let mut services: Vec<ServiceStatus> = spec.services.values().map(|service| wanted(service, spec, inventory, activity)).collect();
+    let mut services: Vec<ServiceStatus> =
+        spec.services.values().map(|service| wanted(service, spec, inventory, activity)).collect();
     services.extend(departed(spec, inventory, activity));
     let monitoring = spec.settings.create_monitoring_user.then(|| login(&spec.settings.monitoring_user(), inventory, activity));
     Status {
@@ -171,7 +172,8 @@ fn departed(spec: &Spec, inventory: &Inventory, activity: &Activity) -> Vec<Serv
     let settings = &spec.settings;
     let mut departed = Vec::new();
     for (name, database) in &inventory.databases {
-        let Some(marker) = database.marker().filter(|marker| marker.same_owner(&settings.name_prefix, settings.environment.as_str()))
+        let Some(marker) =
+            database.marker().filter(|marker| marker.same_owner(&settings.name_prefix, settings.environment.as_str()))
         else {
             continue;
         };

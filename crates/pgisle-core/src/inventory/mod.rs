@@ -258,11 +258,24 @@ pub struct Contents {
     pub default_acls: Vec<DefaultAcl>,
     /// How many objects (relations, functions, types, schemas) each role owns here, extensions' members and system objects left out.
     pub objects_by_owner: BTreeMap<RoleName, u64>,
-    /// How many tables and views of each schema a role cannot select from, for the roles that were asked about (the monitoring
-    /// login, a split service's application role); schemas without any are left out.
-    pub relations_hidden_from: BTreeMap<RoleName, BTreeMap<SchemaName, u64>>,
+    /// Tables and views that a role cannot select from, for the roles that were asked about and exist (the monitoring login, a
+    /// split service's application role).
+    pub hidden_relations: BTreeSet<HiddenRelations>,
     /// Bytes of ordinary tables' data outside of the system's schemas: 0 means that nothing would be lost.
     pub data_bytes: u64,
+}
+
+/// How many tables and views of one owner in one schema a role cannot select from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HiddenRelations {
+    /// Who cannot.
+    pub reader: RoleName,
+    /// Whose they are.
+    pub owner: RoleName,
+    /// Where they are.
+    pub schema: SchemaName,
+    /// How many, more than none.
+    pub relations: u64,
 }
 
 /// A schema.

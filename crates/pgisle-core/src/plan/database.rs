@@ -64,10 +64,13 @@ impl<'a> Planner<'a> {
     fn database_outside(&self, service: &Service, database: &Database) -> Vec<Step> {
         let name = &service.database;
         let mut steps = Vec::new();
+        let mut database = database.clone();
         if self.is_wrong_owner(service, &database.owner) {
             let changes = vec![DatabaseChange::Owner(self.inventory.admin.role.clone())];
             steps.push(self.database_step(service, Action::AlterDatabase { database: name.clone(), changes }, Danger::Access));
+            database = self.with_our_owner(database);
         }
+        let database = &database;
         if let Some(fence) = self.fence(name, database, &self.wanted_grants(service)) {
             let takes = matches!(&fence, Action::FenceDatabase { revoke, .. } if !revoke.is_empty());
             let danger = if takes && !database.acl_is_default { Danger::Access } else { Danger::None };
@@ -97,6 +100,19 @@ impl<'a> Planner<'a> {
             steps.push(self.database_step(service, Action::AlterDatabase { database: name.clone(), changes }, Danger::None));
         }
         steps
+    }
+
+    /// The database as `OWNER TO` leaves it: what its owner held becomes the new owner's.
+    fn with_our_owner(&self, database: Database) -> Database {
+        let admin = self.inventory.admin.role.clone();
+        let old = Grantee::Role(database.owner.clone());
+        let hand_over = |item: AclItem| {
+            let grantee = if item.grantee == old { Grantee::Role(admin.clone()) } else { item.grantee };
+            let grantor = if item.grantor == database.owner { admin.clone() } else { item.grantor };
+            AclItem { grantee, grantor, ..item }
+        };
+        let acl = database.acl.into_iter().map(hand_over).collect();
+        Database { acl, owner: admin.clone(), ..database }
     }
 
     /// A service that owns its database can open it to everyone. Another administrator may own it.

@@ -247,21 +247,30 @@ impl<'a> Planner<'a> {
 
     /// Grants on tables that were there before their reader was.
     fn existing(&self, service: &Service, contents: &Contents) -> Vec<Step> {
+        let own = service_roles(service);
         let mut steps = Vec::new();
         for reader in self.readers(service) {
             let write = reader == service.application();
-            let Some(schemas) = contents.relations_hidden_from.get(&reader) else { continue };
-            for schema in schemas.iter().filter(|(_, count)| **count > 0).map(|(schema, _)| schema) {
-                // Only schemas that are fenced above are ours to grant in.
-                if schema.as_str() != "public" && !service.schemas.contains(schema) {
-                    continue;
-                }
+            let is_new = !self.inventory.roles.contains_key(&reader);
+            let holds_objects = contents.objects_by_owner.iter().any(|(role, count)| *count > 0 && own.contains(role));
+            let is_hidden = |schema: &SchemaName| {
+                let mut hidden = contents.hidden_relations.iter();
+                hidden.any(|hidden| hidden.reader == reader && hidden.schema == *schema && own.contains(&hidden.owner))
+            };
+            // Of a reader that is still to be made nothing is known but that it can read nothing.
+            let schemas = self.own_schemas(service, contents).filter(|schema| (is_new && holds_objects) || is_hidden(schema));
+            for schema in schemas {
                 let action =
                     Action::GrantExisting { schema: schema.clone(), owner: service.owner(), grantee: reader.clone(), write };
                 steps.push(self.inside_step(service, format!("schema/{schema}"), action));
             }
         }
         steps
+    }
+
+    /// The schemas that exist and are fenced by the plan: only there does a grant make sense.
+    fn own_schemas<'c>(&self, service: &'c Service, contents: &'c Contents) -> impl Iterator<Item = &'c SchemaName> {
+        contents.schemas.keys().filter(|schema| schema.as_str() == "public" || service.schemas.contains(schema))
     }
 
     fn extensions(&mut self, service: &Service, contents: &Contents) -> Vec<Step> {
@@ -368,7 +377,7 @@ fn fresh_contents(admin: &RoleName) -> Contents {
         extensions: BTreeMap::new(),
         default_acls: Vec::new(),
         objects_by_owner: BTreeMap::new(),
-        relations_hidden_from: BTreeMap::new(),
+        hidden_relations: BTreeSet::new(),
         data_bytes: 0,
     }
 }

@@ -55,9 +55,10 @@ impl Planner<'_> {
         if !of_public.is_empty() {
             revoke.push(DatabaseGrant { grantees: vec![Grantee::Public], privileges: None, grant_option_only: false });
         }
+        let adopted = self.adopted_roles();
         for (role, observed) in self.inventory.roles.iter().filter(|(_, role)| role.login && !role.superuser) {
             let own = held(role);
-            if observed.marker().is_none() && *role != database.owner {
+            if observed.marker().is_none() && *role != database.owner && !adopted.contains(role) {
                 let lost = of_public.iter().copied().filter(|privilege| !own.contains(privilege)).collect();
                 keepers.insert(role.clone(), lost);
             }
@@ -84,6 +85,12 @@ impl Planner<'_> {
             .collect();
         let nothing = revoke.is_empty() && grant.is_empty();
         (!nothing).then(|| Action::FenceDatabase { database: name.clone(), revoke, grant })
+    }
+
+    /// Roles that this very plan makes ours.
+    fn adopted_roles(&self) -> BTreeSet<RoleName> {
+        let services = self.spec.services.values().filter(|service| self.options.adopt.contains(&service.name));
+        services.flat_map(super::service_roles).collect()
     }
 
     fn monitoring_login(&self) -> Option<RoleName> {

@@ -67,7 +67,7 @@ impl Action {
                 acting_as(Some(owner), changes.iter().map(|change| default_privilege(owner, change)).collect())
             }
             Self::GrantExisting { schema, owner, grantee, write } => {
-                acting_as(Some(owner), grant_existing(schema, grantee, *write))
+                acting_as(Some(owner), grant_existing(schema, owner, grantee, *write))
             }
             Self::CreateExtension { extension, in_public } => {
                 let create = Statement::new("CREATE EXTENSION IF NOT EXISTS ").ident(extension);
@@ -244,17 +244,36 @@ fn default_privilege(owner: &RoleName, change: &DefaultPrivilege) -> Statement {
     grantees(statement, std::slice::from_ref(grantee))
 }
 
-fn grant_existing(schema: &SchemaName, grantee: &RoleName, write: bool) -> Vec<Statement> {
-    let on = |text: &'static str| Statement::new(text).ident(schema).sql(" TO ").ident(grantee);
-    if write {
-        vec![
-            on("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "),
-            on("GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA "),
-            on("GRANT EXECUTE ON ALL ROUTINES IN SCHEMA "),
-        ]
-    } else {
-        vec![on("GRANT SELECT ON ALL TABLES IN SCHEMA "), on("GRANT SELECT ON ALL SEQUENCES IN SCHEMA ")]
+/// Grants on each object of the owner role alone. `ON ALL TABLES` would also touch what an extension put into the schema, which
+/// the owner role may not grant.
+fn grant_existing(schema: &SchemaName, owner: &RoleName, grantee: &RoleName, write: bool) -> Vec<Statement> {
+    let (tables, sequences, functions) =
+        if write { ("SELECT, INSERT, UPDATE, DELETE", "USAGE, SELECT, UPDATE", "EXECUTE") } else { ("SELECT", "SELECT", "") };
+    // The body is put together as a statement and then quoted whole, so that no name can end it.
+    let mut body = Statement::new("DECLARE r record; BEGIN FOR r IN SELECT c.oid::pg_catalog.regclass AS name, c.relkind = 'S' AS is_sequence FROM pg_catalog.pg_class AS c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relnamespace = ")
+        .sql("(SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = ")
+        .literal(schema.as_str())
+        .sql(") AND pg_catalog.pg_get_userbyid(c.relowner) = ")
+        .literal(owner.as_str())
+        .sql(" LOOP EXECUTE pg_catalog.format(CASE WHEN r.is_sequence THEN 'GRANT ")
+        .sql(sequences)
+        .sql(" ON SEQUENCE %s TO %I' ELSE 'GRANT ")
+        .sql(tables)
+        .sql(" ON TABLE %s TO %I' END, r.name, ")
+        .literal(grantee.as_str())
+        .sql("); END LOOP;");
+    if !functions.is_empty() {
+        body = body
+            .sql(" FOR r IN SELECT p.oid::pg_catalog.regprocedure AS name FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = ")
+            .literal(schema.as_str())
+            .sql(") AND pg_catalog.pg_get_userbyid(p.proowner) = ")
+            .literal(owner.as_str())
+            .sql(" LOOP EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO %I', r.name, ")
+            .literal(grantee.as_str())
+            .sql("); END LOOP;");
     }
+    let body = body.sql(" END");
+    vec![Statement::new("DO ").literal(body.expose())]
 }
 
 fn privileges(statement: Statement, wanted: Option<&BTreeSet<&'static str>>) -> Statement {

@@ -172,7 +172,7 @@ fn islands() -> Inventory {
             extensions: BTreeMap::new(),
             default_acls: vec![default],
             objects_by_owner: BTreeMap::from([(role_name(&owner), 3)]),
-            relations_hidden_from: BTreeMap::new(),
+            hidden_relations: BTreeSet::new(),
             data_bytes: 0,
         };
         inventory.contents.insert(database_name(&format!("link_{name}")), Readable::Known(contents));

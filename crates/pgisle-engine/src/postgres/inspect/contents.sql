@@ -78,18 +78,17 @@ SELECT pg_catalog.json_build_object(
     'objects_by_owner', (
         SELECT COALESCE(pg_catalog.json_object_agg(pg_catalog.pg_get_userbyid(o.owner), o.objects), '{}')
         FROM (SELECT w.owner, pg_catalog.count(*) AS objects FROM owned AS w GROUP BY w.owner) AS o),
-    'relations_hidden_from', (
-        SELECT COALESCE(pg_catalog.json_object_agg(i.rolname, (
-            SELECT COALESCE(pg_catalog.json_object_agg(h.nspname, h.relations), '{}')
-            FROM (
-                SELECT r.nspname, pg_catalog.count(*) AS relations
-                FROM relation AS r
-                WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f')
-                    AND NOT (pg_catalog.has_schema_privilege(i.oid, r.namespace, 'USAGE')
-                        AND pg_catalog.has_table_privilege(i.oid, r.oid, 'SELECT'))
-                GROUP BY r.nspname) AS h)), '{}')
-        FROM pg_catalog.pg_roles AS i
-        WHERE i.rolname = ANY ($1)),
+    'hidden_relations', (
+        SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_object(
+            'reader', h.rolname, 'owner', pg_catalog.pg_get_userbyid(h.relowner), 'schema', h.nspname, 'relations', h.relations)), '[]')
+        FROM (
+            SELECT i.rolname, r.relowner, r.nspname, pg_catalog.count(*) AS relations
+            FROM pg_catalog.pg_roles AS i
+            CROSS JOIN relation AS r
+            WHERE i.rolname = ANY ($1) AND r.relkind IN ('r', 'p', 'v', 'm', 'f')
+                AND NOT (pg_catalog.has_schema_privilege(i.oid, r.namespace, 'USAGE')
+                    AND pg_catalog.has_table_privilege(i.oid, r.oid, 'SELECT'))
+            GROUP BY i.rolname, r.relowner, r.nspname) AS h),
     'data_bytes', (
         SELECT COALESCE(pg_catalog.sum(
             CASE WHEN b.relation IS NULL

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgisle_core::credential::Verifier;
 use pgisle_core::inventory::{
-    AclItem, Admin, Contents, Database, DefaultAcl, DefaultAclObjects, Grantee, InstalledExtension, Inventory, Membership,
-    Readable, Role, Schema, Server,
+    AclItem, Admin, Contents, Database, DefaultAcl, DefaultAclObjects, Grantee, HiddenRelations, InstalledExtension, Inventory,
+    Membership, Readable, Role, Schema, Server,
 };
 use pgisle_core::name::{DatabaseName, ExtensionName, ParameterName, RoleName, SchemaName};
 use serde::Deserialize;
@@ -317,7 +317,7 @@ pub(super) struct ContentsDocument {
     extensions: Vec<ExtensionDocument>,
     default_acls: Vec<DefaultAclDocument>,
     objects_by_owner: BTreeMap<String, u64>,
-    relations_hidden_from: BTreeMap<String, BTreeMap<String, u64>>,
+    hidden_relations: Vec<HiddenRelationsDocument>,
     data_bytes: u64,
 }
 
@@ -326,6 +326,14 @@ struct SchemaDocument {
     name: String,
     owner: String,
     acl: AclDocument,
+}
+
+#[derive(Deserialize)]
+struct HiddenRelationsDocument {
+    reader: String,
+    owner: String,
+    schema: String,
+    relations: u64,
 }
 
 #[derive(Deserialize)]
@@ -366,12 +374,18 @@ impl DefaultAclDocument {
 
 impl ContentsDocument {
     pub(super) fn into_contents(self) -> Contents {
-        let Self { schemas, extensions, default_acls, objects_by_owner, relations_hidden_from, data_bytes } = self;
+        let Self { schemas, extensions, default_acls, objects_by_owner, hidden_relations, data_bytes } = self;
         let schema = |SchemaDocument { name, owner, acl }| {
             (SchemaName::observed(name), Schema { owner: RoleName::observed(owner), acl: parse_acl(acl) })
         };
         let extension = |ExtensionDocument { name, version, schema }| {
             (ExtensionName::observed(name), InstalledExtension { version, schema: SchemaName::observed(schema) })
+        };
+        let hidden = |HiddenRelationsDocument { reader, owner, schema, relations }| HiddenRelations {
+            reader: RoleName::observed(reader),
+            owner: RoleName::observed(owner),
+            schema: SchemaName::observed(schema),
+            relations,
         };
         let mut default_acls: Vec<_> = default_acls.into_iter().filter_map(DefaultAclDocument::into_default_acl).collect();
         default_acls.sort();
@@ -380,15 +394,7 @@ impl ContentsDocument {
             extensions: extensions.into_iter().map(extension).collect(),
             default_acls,
             objects_by_owner: objects_by_owner.into_iter().map(|(name, count)| (RoleName::observed(name), count)).collect(),
-            relations_hidden_from: relations_hidden_from
-                .into_iter()
-                .map(|(role, schemas)| {
-                    (
-                        RoleName::observed(role),
-                        schemas.into_iter().map(|(name, count)| (SchemaName::observed(name), count)).collect(),
-                    )
-                })
-                .collect(),
+            hidden_relations: hidden_relations.into_iter().map(hidden).collect(),
             data_bytes,
         }
     }

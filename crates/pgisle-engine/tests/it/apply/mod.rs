@@ -1,6 +1,9 @@
 //! Plan and apply on real servers.
 
+mod adopt;
 mod converge;
+mod drift;
+mod retire;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -124,8 +124,10 @@ async fn docker_run_reads_the_unquoted_files() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let engine = format!("tcp://{}", listener.local_addr().unwrap());
         let stand_in = std::thread::spawn(move || environment_that_docker_sends(&listener));
-        let run = Invocation::new(&program).arguments(["run", "--env-file"]).argument(&file).argument("example/x").clean_environment();
-        let run = run.environment("HOME", folder.path()).environment("DOCKER_HOST", engine).environment("DOCKER_API_VERSION", "1.41");
+        let run =
+            Invocation::new(&program).arguments(["run", "--env-file"]).argument(&file).argument("example/x").clean_environment();
+        let run =
+            run.environment("HOME", folder.path()).environment("DOCKER_HOST", engine).environment("DOCKER_API_VERSION", "1.41");
         let _refused = run.run_to_end().await.unwrap();
         let environment = stand_in.join().unwrap();
         assert!(environment.contains(&format!("PGPASSWORD={password}")), "{password}");

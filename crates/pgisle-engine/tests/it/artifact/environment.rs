@@ -7,7 +7,7 @@ use pgisle_core::spec::SslMode;
 use pgisle_engine::process::{Invocation, on_path};
 use pgisle_testkit::{Cluster, skip};
 
-use super::{NASTY, credentials, create_islands, link, nasty_passwords, service_name, text_of, written};
+use super::{NASTY, create_islands, credentials, link, nasty_passwords, service_name, text_of, written};
 
 #[tokio::test]
 async fn shells_read_every_password_back() {
@@ -48,7 +48,9 @@ fn rusts_driver_reads_the_url_back() {
             assert_eq!((config.get_ports(), config.get_hosts().len()), (&[5432][..], 1));
             assert_eq!(config.get_ssl_mode(), tokio_postgres::config::SslMode::Require);
         }
-        assert!(generate(&spec, &endpoint, &credentials(&spec, |_| NASTY.to_owned())).iter().all(|artifact| artifact.content.is_some()));
+        assert!(
+            generate(&spec, &endpoint, &credentials(&spec, |_| NASTY.to_owned())).iter().all(|artifact| artifact.content.is_some())
+        );
     }
 }
 
@@ -60,14 +62,14 @@ async fn libpq_logs_in_with_the_files_as_they_are() {
     create_islands(&cluster, &spec, &credentials).await;
     for host in [cluster.host().to_owned(), cluster.socket_dir().display().to_string()] {
         let folder = tempfile::tempdir().unwrap();
-        let endpoint =
-            Endpoint { host, port: cluster.port(), sslmode: SslMode::Disable, sslrootcert: None, pooler: None };
+        let endpoint = Endpoint { host, port: cluster.port(), sslmode: SslMode::Disable, sslrootcert: None, pooler: None };
         written(&spec, &endpoint, &credentials, folder.path());
         for service in spec.services.values() {
             let expected = format!("{}|{}\n", service.user, service.database);
             let file = format!("./.env/.env.{}", service.name);
             // By libpq's own variables, and by URL with nothing else set.
-            for command in ["exec \"$PSQL\"", "unset PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE; exec \"$PSQL\" \"$DATABASE_URL\""] {
+            for command in ["exec \"$PSQL\"", "unset PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE; exec \"$PSQL\" \"$DATABASE_URL\""]
+            {
                 let script = format!("set -a; . {file}; {command} -XtAc 'SELECT current_user, current_database()'");
                 assert_eq!(sh(&cluster, folder.path(), &script).await, expected, "{command}");
             }

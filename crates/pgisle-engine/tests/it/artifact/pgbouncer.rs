@@ -64,7 +64,8 @@ fn endpoint(cluster: &Cluster, sslmode: SslMode, folder: &Path) -> Endpoint {
 
 /// Runs psql in a shell that has read an environment file.
 async fn psql(cluster: &Cluster, folder: &Path, file: &str, arguments: &str) -> Result<String, String> {
-    let script = format!("set -a; . ./.env/.env.{file}; unset PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE; exec \"$PSQL\" -XtA {arguments}");
+    let script =
+        format!("set -a; . ./.env/.env.{file}; unset PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE; exec \"$PSQL\" -XtA {arguments}");
     let run = Invocation::new("sh").arguments(["-c", &script]).clean_environment().directory(folder);
     let output = run.environment("PSQL", cluster.installation().program("psql")).run_to_end().await.unwrap();
     if output.status.success() { Ok(output.text()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }

@@ -1,0 +1,63 @@
+//! What is not ours is left alone, until it is taken over.
+
+use pgisle_core::diagnostic::Code;
+use pgisle_core::name::ServiceName;
+use pgisle_testkit::Cluster;
+
+use super::Project;
+
+/// Two services as the Terraform configuration of the brief made them: the service owns its database, and PUBLIC may connect.
+async fn as_terraform_left_it(cluster: &Cluster) {
+    cluster.psql("CREATE ROLE link_users_user LOGIN PASSWORD 'kept-password' CONNECTION LIMIT 50").await;
+    cluster.psql("CREATE DATABASE link_users OWNER link_users_user TEMPLATE template0").await;
+    let client = cluster.connect_as("link_users_user", "kept-password", "link_users").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE users (id int); INSERT INTO users VALUES (7); CREATE FUNCTION f() RETURNS int RETURN 1")
+        .await
+        .unwrap();
+    client
+        .batch_execute("CREATE SCHEMA own; CREATE TYPE own.mood AS ENUM ('ok'); CREATE VIEW own.v AS SELECT * FROM users")
+        .await
+        .unwrap();
+}
+
+const SPEC: &str = "service \"users\" {\n  password = \"kept-password\"\n}\nservice \"chat\" {\n}\n";
+
+#[tokio::test]
+async fn foreign_objects_are_reported_and_left_alone() {
+    let cluster = Cluster::start().await;
+    as_terraform_left_it(&cluster).await;
+    let before = cluster.psql("SELECT datacl, datdba::regrole, datconnlimit FROM pg_database WHERE datname = 'link_users'").await;
+    let project = Project::new(&cluster, SPEC);
+    let applied = project.apply().await;
+    let codes: Vec<Code> = applied.planned.report.blocked.iter().map(|blocked| blocked.diagnostic.code).collect();
+    assert_eq!(codes, [Code::PLAN_FOREIGN_DATABASE, Code::PLAN_FOREIGN_ROLE]);
+    let after = cluster.psql("SELECT datacl, datdba::regrole, datconnlimit FROM pg_database WHERE datname = 'link_users'").await;
+    assert_eq!(before, after);
+    assert_eq!(cluster.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'link_users_owner'").await.trim(), "0");
+    assert_eq!(cluster.psql("SELECT count(*) FROM pg_database WHERE datname = 'link_chat'").await.trim(), "1", "others go on");
+}
+
+#[tokio::test]
+async fn adoption_makes_an_island_of_a_database_that_its_service_owned() {
+    for major in pgisle_testkit::majors().await {
+        let cluster = Cluster::builder().major(major).start().await;
+        as_terraform_left_it(&cluster).await;
+        let mut project = Project::new(&cluster, SPEC);
+        project.adopt = [ServiceName::parse("users").unwrap()].into();
+        project.apply().await;
+        project.adopt.clear();
+        project.assert_settled().await;
+        let owner = cluster.psql("SELECT datdba::regrole FROM pg_database WHERE datname = 'link_users'").await;
+        assert_eq!(owner.trim(), "postgres");
+        let owned =
+            cluster.psql_in("link_users", "SELECT count(*) FROM pg_class WHERE relowner = 'link_users_user'::regrole").await;
+        assert_eq!(owned.trim(), "0");
+        // The service goes on with the login that it has, and everything is where it was.
+        let client = cluster.connect_as("link_users_user", "kept-password", "link_users").await.unwrap();
+        client.batch_execute("SELECT f(), * FROM own.v; ALTER TABLE users ADD COLUMN name text").await.unwrap();
+        assert!(client.batch_execute("GRANT CONNECT ON DATABASE link_users TO PUBLIC").await.is_ok());
+        let public = cluster.psql("SELECT has_database_privilege('public', 'link_users', 'CONNECT')").await;
+        assert_eq!(public.trim(), "f", "the service cannot open its database any more");
+    }
+}
