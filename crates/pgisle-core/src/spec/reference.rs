@@ -47,9 +47,7 @@ fn kind_words(kind: SettingKind) -> (&'static str, String) {
         SettingKind::Text(check) => ("text", check.rule().to_owned()),
         SettingKind::Integer { min, max } => ("whole number", format!("{min} to {max}")),
         SettingKind::Bool => ("true or false", String::new()),
-        SettingKind::Word(words) => {
-            ("text", words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "))
-        }
+        SettingKind::Word(words) => ("text", words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")),
         SettingKind::List(check) => ("list of texts", check.rule().to_owned()),
         SettingKind::Map(check) => ("map of texts", check.rule().to_owned()),
     }

@@ -35,7 +35,9 @@ fn the_link_example_is_the_brief() {
         let services: Vec<_> = spec
             .services
             .values()
-            .map(|service| (service.name.as_str(), service.database.as_str(), service.user.as_str(), service.instances, service.tables.len()))
+            .map(|service| {
+                (service.name.as_str(), service.database.as_str(), service.user.as_str(), service.instances, service.tables.len())
+            })
             .collect();
         assert_eq!(
             services,

@@ -67,10 +67,72 @@ fn quoted(text: &str) -> String {
 
 /// Pieces of HCL that, put together at random, come near enough to a spec to get past the parser.
 const PIECES: &[&str] = &[
-    "service", "\"users\"", "{", "}", "[", "]", "(", ")", "=", ",", "\n", " ", "\r\n", "\t", "# c\n", "// c\n", "/* c */", "/*", "\"", "\"a\"",
-    "\"${x}\"", "${", "%{", "$${", "1", "5432", "1e400", "-", "3.7", "true", "null", "foo", "postgres_port", "tags", "settings", "instances",
-    "tables", "replica", "mode", "<<EOT\n", "EOT\n", "<<-EOT\n  a\nEOT\n", "\\", "\u{feff}", "\0", "é", "🐘", "?", ":", "!", "==", "=>", "...", ".", "*",
-    "for", "if", "in", "environment", "\"production\"", "postgres_password", "default_extensions", "[\"a\", \"b\"]", "{ a = 1 }", "% {", "~",
+    "service",
+    "\"users\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    "(",
+    ")",
+    "=",
+    ",",
+    "\n",
+    " ",
+    "\r\n",
+    "\t",
+    "# c\n",
+    "// c\n",
+    "/* c */",
+    "/*",
+    "\"",
+    "\"a\"",
+    "\"${x}\"",
+    "${",
+    "%{",
+    "$${",
+    "1",
+    "5432",
+    "1e400",
+    "-",
+    "3.7",
+    "true",
+    "null",
+    "foo",
+    "postgres_port",
+    "tags",
+    "settings",
+    "instances",
+    "tables",
+    "replica",
+    "mode",
+    "<<EOT\n",
+    "EOT\n",
+    "<<-EOT\n  a\nEOT\n",
+    "\\",
+    "\u{feff}",
+    "\0",
+    "é",
+    "🐘",
+    "?",
+    ":",
+    "!",
+    "==",
+    "=>",
+    "...",
+    ".",
+    "*",
+    "for",
+    "if",
+    "in",
+    "environment",
+    "\"production\"",
+    "postgres_password",
+    "default_extensions",
+    "[\"a\", \"b\"]",
+    "{ a = 1 }",
+    "% {",
+    "~",
 ];
 
 prop_compose! {
@@ -196,11 +258,28 @@ fn ten_megabytes_are_refused_at_once() {
 fn nesting_and_length_do_not_exhaust_the_stack() {
     let deep = |open: &str, close: &str, times: usize| format!("a = {}1{}\n", open.repeat(times), close.repeat(times));
     for times in [30, 31, 32, 33, 1000, 10_000] {
-        for (open, close) in [("[", "]"), ("{ a = ", "}"), ("(", ")"), ("\"${", "}\""), ("!", ""), ("-", ""), ("f(", ")"), ("x ? 1 : ", ""), ("1 + ", "")]
-        {
+        for (open, close) in [
+            ("[", "]"),
+            ("{ a = ", "}"),
+            ("(", ")"),
+            ("\"${", "}\""),
+            ("!", ""),
+            ("-", ""),
+            ("f(", ")"),
+            ("x ? 1 : ", ""),
+            ("1 + ", ""),
+        ] {
             survives(deep(open, close, times).as_bytes());
         }
-        for (piece, rest) in [("a.", "b"), ("[for a in b : ", ""), ("%{ if a }", ""), ("\"%{ if a }", ""), ("<<A\n", "\nA"), ("a[", "]"), ("a[*].", "b")] {
+        for (piece, rest) in [
+            ("a.", "b"),
+            ("[for a in b : ", ""),
+            ("%{ if a }", ""),
+            ("\"%{ if a }", ""),
+            ("<<A\n", "\nA"),
+            ("a[", "]"),
+            ("a[*].", "b"),
+        ] {
             survives(format!("x = {}{}\n", piece.repeat(times), rest).as_bytes());
         }
         survives("b {\n".repeat(times).as_bytes());
@@ -216,7 +295,10 @@ fn mutations_of_the_cases_never_panic() {
     let mut seeds = Vec::new();
     for folder in ["spec/bad", "spec/good"] {
         for path in golden::files(&golden::folder(folder), &["hcl", "tfvars"]) {
-            seeds.push((path.file_name().map(|name| name.to_string_lossy().into_owned()), std::fs::read(&path).expect("the case can be read")));
+            seeds.push((
+                path.file_name().map(|name| name.to_string_lossy().into_owned()),
+                std::fs::read(&path).expect("the case can be read"),
+            ));
         }
     }
     seeds.retain(|(_, bytes)| bytes.len() < 10_000);
