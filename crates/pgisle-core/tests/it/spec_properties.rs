@@ -257,7 +257,7 @@ fn ten_megabytes_are_refused_at_once() {
 #[test]
 fn nesting_and_length_do_not_exhaust_the_stack() {
     let deep = |open: &str, close: &str, times: usize| format!("a = {}1{}\n", open.repeat(times), close.repeat(times));
-    for times in [30, 31, 32, 33, 1000, 100_000] {
+    for times in [30, 31, 32, 33, 1000, 10_000] {
         for (open, close) in [
             ("[", "]"),
             ("{ a = ", "}"),
