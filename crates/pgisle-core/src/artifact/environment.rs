@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::artifact::escape::environment_lines;
-use crate::artifact::{Artifact, Endpoint, Pooler, active, connection_url, header, writable};
+use crate::artifact::{Artifact, Endpoint, Pooler, active, connection_url, header, pooler_alias, writable};
 use crate::budget;
 use crate::credential::{Credential, Credentials};
 use crate::secret::Secret;
@@ -57,7 +57,7 @@ pub(crate) fn service_variables(service: &Service, endpoint: &Endpoint, login: &
     let database = service.database.as_str();
     let mut variables = direct_variables(endpoint, database, login);
     if let Some(pooler) = &endpoint.pooler {
-        variables.push(("DATABASE_POOL_URL", pooler_url(pooler, endpoint.sslmode, database, login)));
+        variables.push(("DATABASE_POOL_URL", pooler_url(pooler, endpoint.sslmode, pooler_alias(service), login)));
         variables.push(("DB_POOL_HOST", Secret::new(&pooler.host)));
         variables.push(("DB_POOL_PORT", Secret::new(pooler.port.to_string())));
     }

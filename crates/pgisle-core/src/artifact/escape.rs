@@ -96,12 +96,10 @@ pub(crate) fn compose_text(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// The name of a database on the left of PgBouncer's `[databases]`.
-pub(crate) fn pgbouncer_name(name: &str) -> String {
-    if name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_') {
-        return name.to_owned();
-    }
-    double_quoted(name)
+/// Whether a text can stand on the left of PgBouncer's `[databases]`. Its documentation speaks of quotes for other names; its
+/// parser takes none (1.18, 1.24).
+pub(crate) fn is_pgbouncer_key(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || "_.-".contains(character))
 }
 
 /// A value in a connection string of PgBouncer's `[databases]`.
@@ -294,8 +292,7 @@ mod tests {
         assert_eq!(yaml_text("users-db-credentials"), "users-db-credentials");
         assert_eq!(yaml_text("no"), "\"no\"");
         assert_eq!(yaml_text("5432"), "\"5432\"");
-        assert_eq!(pgbouncer_name("link_users"), "link_users");
-        assert_eq!(pgbouncer_name("link-users"), "\"link-users\"");
+        assert!(is_pgbouncer_key("link-users.v2") && !is_pgbouncer_key("link users") && !is_pgbouncer_key("*"));
         assert_eq!(shell_word("link_users"), "link_users");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
         assert_eq!(label_value("Database per service (ADR-002)"), "Database-per-service--ADR-002");

@@ -25,7 +25,7 @@ use crate::spec::{Service, Spec};
 
 pub use endpoint::{Endpoint, Pooler, connection_url};
 pub use escape::unwritable_character;
-pub use naming::{application_names, secret_name};
+pub use naming::{application_names, pooler_alias, secret_name};
 
 pub(crate) use environment::path as environment_path;
 pub(crate) use guide::backup_recommendations;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::artifact::escape::is_pgbouncer_key;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::name::ServiceName;
-use crate::spec::Spec;
+use crate::spec::{Service, Spec};
 
 /// Environment files that are not a service's: a service of this name would overwrite one.
 const RESERVED: [&str; 2] = ["monitoring", "pgbouncer"];
@@ -70,10 +71,18 @@ pub(crate) fn migrator_secret_name(service: &ServiceName) -> String {
     format!("{}-db-migrator-credentials", service.as_str().replace('_', "-"))
 }
 
+/// What a service's database is called behind PgBouncer: its own name, or the service's where PgBouncer's file cannot hold it.
+#[must_use]
+pub fn pooler_alias(service: &Service) -> &str {
+    let database = service.database.as_str();
+    if is_pgbouncer_key(database) { database } else { service.name.as_str() }
+}
+
 /// Services whose files or Kubernetes names would be one.
 pub(crate) fn problems(spec: &Spec) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut seen: BTreeMap<String, &ServiceName> = BTreeMap::new();
+    let mut aliases: BTreeMap<&str, &ServiceName> = BTreeMap::new();
     for (name, service) in &spec.services {
         if RESERVED.contains(&name.as_str()) {
             diagnostics.push(
@@ -82,6 +91,18 @@ pub(crate) fn problems(spec: &Spec) -> Vec<Diagnostic> {
                     .about(format!("service \"{name}\""))
                     .detail(format!("Its environment file would be \".env.{name}\", which is not a service's."))
                     .hint(format!("Call it \"{name}_service\"; its database and user can keep their names.")),
+            );
+        }
+        if let Some(other) = aliases.insert(pooler_alias(service), name) {
+            diagnostics.push(
+                Diagnostic::error(Code::SPEC_CONFLICT, format!("services \"{other}\" and \"{name}\" have the same name in PgBouncer"))
+                    .at(service.place.clone())
+                    .about(format!("service \"{name}\""))
+                    .detail(
+                        "PgBouncer's file holds only letters, digits, \".\", \"_\" and \"-\" in a database's name, so a service whose database \
+                         has others goes by its own name there.",
+                    )
+                    .hint("Rename one of them, or its database."),
             );
         }
         if let Some(other) = seen.insert(secret_name(name), name) {

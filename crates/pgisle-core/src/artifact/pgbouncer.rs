@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use crate::artifact::escape::{double_quoted, pgbouncer_name, pgbouncer_value};
+use crate::artifact::escape::{double_quoted, pgbouncer_value};
+use crate::artifact::naming::pooler_alias;
 use crate::artifact::{Artifact, Endpoint, Pooler, header};
 use crate::budget;
 use crate::credential::{Credential, Credentials};
@@ -45,7 +46,7 @@ fn ini(spec: &Spec, endpoint: &Endpoint, pooler: &Pooler, credentials: &Credenti
         let _ = writeln!(
             text,
             "{} = host={} port={} dbname={} pool_size={} max_db_connections={}",
-            pgbouncer_name(service.database.as_str()),
+            pooler_alias(service),
             pgbouncer_value(&endpoint.host),
             endpoint.port,
             pgbouncer_value(service.database.as_str()),

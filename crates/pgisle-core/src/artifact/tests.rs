@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::credential::{SCRAM_SALT_BYTES, ServiceCredentials, Slot, Verifier};
-use crate::name::{RoleName, ServiceName};
+use crate::name::{DatabaseName, RoleName, ServiceName};
 use crate::output::{self, all_to_json, all_to_text, outputs};
 use crate::spec::{Access, PoolMode, SslMode};
 
@@ -162,11 +162,24 @@ fn names_that_would_meet_are_reported() {
     for name in ["a-b", "a_b", "monitoring"] {
         let mut copy = spec.services[&service("ai")].clone();
         copy.name = service(name);
+        copy.database = DatabaseName::new(format!("database_of_{name}")).unwrap();
         spec.services.insert(copy.name.clone(), copy);
     }
     let codes: Vec<_> = problems(&spec, &Credentials::default()).iter().map(|problem| problem.code).collect();
     assert_eq!(codes, [Code::SPEC_CONFLICT, Code::SPEC_NAME]);
     assert!(problems(&link(), &credentials_of(&link(), NASTY)).is_empty());
+}
+
+#[test]
+fn a_database_that_pgbouncer_cannot_name_goes_by_its_services_name() {
+    let mut spec = link();
+    spec.services.get_mut(&service("users")).unwrap().database = DatabaseName::new("us ers").unwrap();
+    let artifacts = generate_link(&spec, "x");
+    assert!(text_of(&artifacts, "pgbouncer/pgbouncer.ini").contains("\nusers = host=localhost port=5432 dbname='us ers' "));
+    assert!(text_of(&artifacts, ".env/.env.users").contains("@localhost:6432/users?"));
+    spec.services.get_mut(&service("chat")).unwrap().database = DatabaseName::new("users").unwrap();
+    let codes: Vec<_> = problems(&spec, &Credentials::default()).iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, [Code::SPEC_CONFLICT]);
 }
 
 #[test]

@@ -53,6 +53,15 @@ fn credentials(spec: &Spec, of: impl Fn(&Service) -> String) -> Credentials {
     }
 }
 
+/// The same with one password for every service. The verifiers stay, because they take long to compute and not every test
+/// looks at them.
+fn with_password(mut credentials: Credentials, password: &str) -> Credentials {
+    for logins in credentials.services.values_mut() {
+        logins.active.secret = Secret::new(password);
+    }
+    credentials
+}
+
 /// Generates everything and writes it to a folder of its own.
 fn written(spec: &Spec, endpoint: &Endpoint, credentials: &Credentials, folder: &Path) -> Vec<Artifact> {
     assert_eq!(problems(spec, credentials), []);

@@ -75,7 +75,7 @@ async fn every_service_logs_in(cluster: &Cluster, spec: &Spec, folder: &Path) {
     for service in spec.services.values() {
         let query = "\"$DATABASE_POOL_URL\" -c 'SELECT current_user, current_database()'";
         let seen = psql(cluster, folder, service.name.as_str(), query).await.unwrap();
-        assert_eq!(seen, format!("{}|{}\n", service.user, service.database));
+        assert_eq!(seen, format!("{}|{}", service.user, service.database));
     }
     let error = psql(cluster, folder, "users", "\"${DATABASE_POOL_URL%link_users?*}link_chat\"").await.unwrap_err();
     assert!(error.contains("permission denied for database \"link_chat\""), "{error}");
@@ -131,7 +131,7 @@ async fn each_service_logs_in_through_pgbouncer_by_scram() {
             let run = Invocation::new(cluster.installation().program("psql")).clean_environment();
             let run = run.arguments(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "link_users_user_b", "-d", "link_users"]);
             let run = run.arguments(["-XtAc", "SELECT current_user"]).environment("PGPASSWORD", "the old password");
-            assert_eq!(run.run().await.unwrap().text(), "link_users_user_b\n");
+            assert_eq!(run.run().await.unwrap().text(), "link_users_user_b");
         }
     }
 }
@@ -145,8 +145,7 @@ async fn prepared_statements_survive_transaction_mode_where_the_version_allows()
     let mut spec = link();
     spec.settings.pgbouncer_pool_mode = PoolMode::Transaction;
     spec.settings.pgbouncer_version = "1.21".to_owned();
-    // One server connection for two clients, so that a statement is sure to meet a connection that has not seen it.
-    spec.settings.pgbouncer_default_pool_size = 1;
+    spec.settings.pgbouncer_default_pool_size = 2;
     let credentials = credentials(&spec, |_| NASTY.to_owned());
     create_islands(&cluster, &spec, &credentials).await;
     let folder = tempfile::tempdir().unwrap();
@@ -160,13 +159,15 @@ async fn prepared_statements_survive_transaction_mode_where_the_version_allows()
     for _ in 0..2 {
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
-        let statement = client.prepare("SELECT $1::text").await.unwrap();
-        clients.push((client, statement));
+        clients.push(client);
     }
-    for round in 0..5 {
-        for (client, statement) in &clients {
-            let text = round.to_string();
-            assert_eq!(client.query_one(statement, &[&text]).await.unwrap().get::<_, String>(0), text);
-        }
-    }
+    let [one, other] = clients.as_slice() else { unreachable!() };
+    let statement = one.prepare("SELECT $1::text, pg_backend_pid()").await.unwrap();
+    let first: i32 = one.query_one(&statement, &[&"a"]).await.unwrap().get(1);
+    // The other client takes the one server connection there is, so the statement meets a connection that never saw it.
+    other.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(other.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get::<_, i32>(0), first);
+    let row = one.query_one(&statement, &[&"b"]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "b");
+    assert_ne!(row.get::<_, i32>(1), first);
 }
