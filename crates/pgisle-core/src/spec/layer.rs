@@ -31,6 +31,14 @@ pub(super) struct Section {
 
 /// Reads a file. None when it is not HCL, which is then reported.
 pub(super) fn file(texts: &Texts<'_>, name: &str, index: usize, diagnostics: &mut Vec<Diagnostic>) -> Option<Section> {
+    if name.ends_with(".json") {
+        diagnostics.push(
+            Diagnostic::error(Code::SPEC_FILE, "settings as JSON are not read")
+                .at(texts.place(At { layer: index, offset: 0 }))
+                .hint("Write them as HCL, in a .tfvars file."),
+        );
+        return None;
+    }
     let parsed = syntax::parse(name, texts.get(index), diagnostics)?;
     let evaluation = Evaluation { texts, layer: index, base: 0, huge_numbers: &parsed.huge_numbers };
     let mut root = Section {

@@ -51,7 +51,12 @@ impl LayerKind {
         match name {
             SPEC_FILE => Some(Self::SpecFile),
             "terraform.tfvars" => Some(Self::AutoFile),
-            _ => (name.len() > ".auto.tfvars".len() && name.ends_with(".auto.tfvars")).then_some(Self::AutoFile),
+            // Terraform reads its settings as JSON too. They are refused with a hint rather than passed over in silence.
+            "terraform.tfvars.json" => Some(Self::AutoFile),
+            _ => [".auto.tfvars", ".auto.tfvars.json"]
+                .iter()
+                .any(|ending| name.len() > ending.len() && name.ends_with(ending))
+                .then_some(Self::AutoFile),
         }
     }
 

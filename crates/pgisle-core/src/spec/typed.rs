@@ -9,6 +9,7 @@ use hcl_edit::parser::parse_expr;
 
 use crate::diagnostic::{Code, Diagnostic};
 
+use super::check::Check;
 use super::scan::scan;
 use super::setting::{SettingInfo, SettingKind};
 use super::suggestion::nearest;
@@ -36,6 +37,8 @@ pub(super) struct Item {
 
 /// What a setting of one text takes.
 const TEXT: &str = "a text";
+const LIST: &str = "a list of texts";
+const MAP: &str = "a map of texts";
 
 /// Converts values, and collects what is wrong with them.
 pub(super) struct Conversion<'a> {
@@ -65,76 +68,76 @@ impl Conversion<'_> {
             }
             SettingKind::Word(words) => {
                 let text = self.text(value, *at, TEXT, diagnostics)?;
-                if words.contains(&text.as_str()) {
-                    return Some(Typed::Text(text));
-                }
-                let list = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
-                let mut diagnostic = self
-                    .error(Code::SPEC_RANGE, "is none of the allowed words", *at)
-                    .detail(format!("{} was given; allowed are {list}.", quoted(&text)));
-                if let Some(near) = nearest(&text, words.iter().copied()) {
-                    diagnostic = diagnostic.hint(format!("Did you mean {near:?}?"));
-                }
-                diagnostics.push(diagnostic);
-                None
+                self.word(words, text, *at, diagnostics)
             }
             SettingKind::Integer { min, max } => self.integer(value, *at, min, max, diagnostics),
-            SettingKind::Bool => match value {
-                Value::Bool(value) => Some(Typed::Bool(*value)),
-                Value::Text(text) => match text.trim() {
-                    "true" | "1" => Some(Typed::Bool(true)),
-                    "false" | "0" => Some(Typed::Bool(false)),
-                    _ => {
-                        diagnostics.push(self.error(Code::SPEC_TYPE, "takes true or false", *at).detail("A text was given."));
-                        None
-                    }
-                },
-                other => self.wrong_type("true or false", other, *at, diagnostics),
+            SettingKind::Bool => self.truth(value, *at, diagnostics),
+            SettingKind::List(check) => match value {
+                Value::List(elements) => self.list(check, elements, diagnostics),
+                _ => self.wrong_type(LIST, value, *at, diagnostics),
             },
-            SettingKind::List(check) => {
-                let Value::List(elements) = value else {
-                    return self.wrong_type("a list of texts", value, *at, diagnostics);
-                };
-                let mut items: Vec<Item> = Vec::with_capacity(elements.len());
-                let mut is_whole = true;
-                for Given { value, at } in elements {
-                    let text = self.text(value, *at, "a list of texts", diagnostics);
-                    match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
-                        Some(text) => items.push(Item { text, at: *at }),
-                        None => is_whole = false,
-                    }
-                }
-                is_whole.then_some(Typed::List(items))
-            }
-            SettingKind::Map(check) => {
-                let Value::Map(entries) = value else {
-                    return self.wrong_type("a map of texts", value, *at, diagnostics);
-                };
-                let mut items = BTreeMap::new();
-                let mut is_whole = true;
-                for (Key { text: key, at: key_at }, Given { value, at }) in entries {
-                    if *value == Value::Null {
-                        continue;
-                    }
-                    if key.is_empty() || key.chars().any(char::is_control) {
-                        diagnostics.push(
-                            self.error(Code::SPEC_NAME, "has a key that cannot be used", *key_at)
-                                .detail(format!("{} is empty or contains a control character.", quoted(key))),
-                        );
-                        is_whole = false;
-                        continue;
-                    }
-                    let text = self.text(value, *at, "a map of texts", diagnostics);
-                    match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
-                        Some(text) => {
-                            items.insert(key.clone(), Item { text, at: *key_at });
-                        }
-                        None => is_whole = false,
-                    }
-                }
-                is_whole.then_some(Typed::Map(items))
+            SettingKind::Map(check) => match value {
+                Value::Map(entries) => self.map(check, entries, diagnostics),
+                _ => self.wrong_type(MAP, value, *at, diagnostics),
+            },
+        }
+    }
+
+    fn word(&self, words: &[&str], text: String, at: At, diagnostics: &mut Vec<Diagnostic>) -> Option<Typed> {
+        if words.contains(&text.as_str()) {
+            return Some(Typed::Text(text));
+        }
+        let list = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+        let mut diagnostic = self
+            .error(Code::SPEC_RANGE, "is none of the allowed words", at)
+            .detail(format!("{} was given; allowed are {list}.", quoted(&text)));
+        if let Some(near) = nearest(&text, words.iter().copied()) {
+            diagnostic = diagnostic.hint(format!("Did you mean {near:?}?"));
+        }
+        diagnostics.push(diagnostic);
+        None
+    }
+
+    fn truth(&self, value: &Value, at: At, diagnostics: &mut Vec<Diagnostic>) -> Option<Typed> {
+        match value {
+            Value::Bool(value) => Some(Typed::Bool(*value)),
+            Value::Text(text) if matches!(text.trim(), "true" | "1") => Some(Typed::Bool(true)),
+            Value::Text(text) if matches!(text.trim(), "false" | "0") => Some(Typed::Bool(false)),
+            other => self.wrong_type("true or false", other, at, diagnostics),
+        }
+    }
+
+    fn list(&self, check: Check, elements: &[Given], diagnostics: &mut Vec<Diagnostic>) -> Option<Typed> {
+        let mut items: Vec<Item> = Vec::with_capacity(elements.len());
+        for Given { value, at } in elements {
+            let text = self.text(value, *at, LIST, diagnostics);
+            if let Some(text) = text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
+                items.push(Item { text, at: *at });
             }
         }
+        // All elements are looked at, so that all that is wrong is reported; the list counts only when all are right.
+        (items.len() == elements.len()).then_some(Typed::List(items))
+    }
+
+    fn map(&self, check: Check, entries: &[(Key, Given)], diagnostics: &mut Vec<Diagnostic>) -> Option<Typed> {
+        let mut items = BTreeMap::new();
+        let mut is_whole = true;
+        for (Key { text: key, at: key_at }, Given { value, at }) in entries.iter().filter(|(_, given)| given.value != Value::Null) {
+            if key.is_empty() || key.chars().any(char::is_control) {
+                diagnostics.push(
+                    self.error(Code::SPEC_NAME, "has a key that cannot be used", *key_at)
+                        .detail(format!("{} is empty or contains a control character.", quoted(key))),
+                );
+                is_whole = false;
+                continue;
+            }
+            let text = self.text(value, *at, MAP, diagnostics);
+            match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
+                Some(text) => drop(items.insert(key.clone(), Item { text, at: *key_at })),
+                None => is_whole = false,
+            }
+        }
+        is_whole.then_some(Typed::Map(items))
     }
 
     /// The value that a raw text stands for, as an environment variable or `-var` gives it: itself, or for lists and maps
@@ -211,7 +214,7 @@ impl Conversion<'_> {
         }
     }
 
-    fn checked(&self, check: super::check::Check, text: &str, at: At, diagnostics: &mut Vec<Diagnostic>) -> Option<()> {
+    fn checked(&self, check: Check, text: &str, at: At, diagnostics: &mut Vec<Diagnostic>) -> Option<()> {
         let refusal = match check.check(text) {
             Ok(()) => return Some(()),
             Err(refusal) => refusal,

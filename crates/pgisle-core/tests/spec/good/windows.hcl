@@ -1,0 +1,4 @@
+﻿environment = "production"
+service "users" {
+  instances = 2
+}
