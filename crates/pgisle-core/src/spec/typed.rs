@@ -9,6 +9,7 @@ use hcl_edit::parser::parse_expr;
 
 use crate::diagnostic::{Code, Diagnostic};
 
+use super::check::Check;
 use super::scan::scan;
 use super::setting::{SettingInfo, SettingKind};
 use super::suggestion::nearest;
@@ -91,50 +92,54 @@ impl Conversion<'_> {
                 },
                 other => self.wrong_type("true or false", other, *at, diagnostics),
             },
-            SettingKind::List(check) => {
-                let Value::List(elements) = value else {
-                    return self.wrong_type("a list of texts", value, *at, diagnostics);
-                };
-                let mut items: Vec<Item> = Vec::with_capacity(elements.len());
-                let mut is_whole = true;
-                for Given { value, at } in elements {
-                    let text = self.text(value, *at, "a list of texts", diagnostics);
-                    match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
-                        Some(text) => items.push(Item { text, at: *at }),
-                        None => is_whole = false,
-                    }
-                }
-                is_whole.then_some(Typed::List(items))
-            }
-            SettingKind::Map(check) => {
-                let Value::Map(entries) = value else {
-                    return self.wrong_type("a map of texts", value, *at, diagnostics);
-                };
-                let mut items = BTreeMap::new();
-                let mut is_whole = true;
-                for (Key { text: key, at: key_at }, Given { value, at }) in entries {
-                    if *value == Value::Null {
-                        continue;
-                    }
-                    if key.is_empty() || key.chars().any(char::is_control) {
-                        diagnostics.push(
-                            self.error(Code::SPEC_NAME, "has a key that cannot be used", *key_at)
-                                .detail(format!("{} is empty or contains a control character.", quoted(key))),
-                        );
-                        is_whole = false;
-                        continue;
-                    }
-                    let text = self.text(value, *at, "a map of texts", diagnostics);
-                    match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
-                        Some(text) => {
-                            items.insert(key.clone(), Item { text, at: *key_at });
-                        }
-                        None => is_whole = false,
-                    }
-                }
-                is_whole.then_some(Typed::Map(items))
+            SettingKind::List(check) => self.list(value, *at, check, diagnostics),
+            SettingKind::Map(check) => self.map(value, *at, check, diagnostics),
+        }
+    }
+
+    fn list(&self, value: &Value, at: At, check: Check, diagnostics: &mut Vec<Diagnostic>) -> Option<Typed> {
+        let Value::List(elements) = value else {
+            return self.wrong_type("a list of texts", value, at, diagnostics);
+        };
+        let mut items: Vec<Item> = Vec::with_capacity(elements.len());
+        let mut is_whole = true;
+        for Given { value, at } in elements {
+            let text = self.text(value, *at, "a list of texts", diagnostics);
+            match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
+                Some(text) => items.push(Item { text, at: *at }),
+                None => is_whole = false,
             }
         }
+        is_whole.then_some(Typed::List(items))
+    }
+
+    fn map(&self, value: &Value, at: At, check: Check, diagnostics: &mut Vec<Diagnostic>) -> Option<Typed> {
+        let Value::Map(entries) = value else {
+            return self.wrong_type("a map of texts", value, at, diagnostics);
+        };
+        let mut items = BTreeMap::new();
+        let mut is_whole = true;
+        for (Key { text: key, at: key_at }, Given { value, at }) in entries {
+            if *value == Value::Null {
+                continue;
+            }
+            if key.is_empty() || key.chars().any(char::is_control) {
+                diagnostics.push(
+                    self.error(Code::SPEC_NAME, "has a key that cannot be used", *key_at)
+                        .detail(format!("{} is empty or contains a control character.", quoted(key))),
+                );
+                is_whole = false;
+                continue;
+            }
+            let text = self.text(value, *at, "a map of texts", diagnostics);
+            match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
+                Some(text) => {
+                    items.insert(key.clone(), Item { text, at: *key_at });
+                }
+                None => is_whole = false,
+            }
+        }
+        is_whole.then_some(Typed::Map(items))
     }
 
     /// The value that a raw text stands for, as an environment variable or `-var` gives it: itself, or for lists and maps
