@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use pgisle_core::diagnostic::{CodeInfo, all_codes};
+use pgisle_core::spec::reference_markdown;
 
 use crate::workspace::root;
 
@@ -25,6 +26,7 @@ struct Page {
 
 const PAGES: &[Page] = &[
     Page { path: ERRORS_PATH, needs: "crates/pgisle-core", render: || Ok(errors(all_codes())) },
+    Page { path: "docs/reference/settings.md", needs: "crates/pgisle-core", render: || Ok(reference_markdown()) },
     Page { path: "docs/reference/cli.md", needs: "crates/pgisle-cli/src/command/reference.rs", render: command_line },
 ];
 
@@ -107,7 +109,9 @@ mod tests {
     /// The command line's page is compared by its own tests: building the program from within a test would take minutes.
     #[test]
     fn the_pages_that_core_makes_are_up_to_date() -> Result<()> {
-        ensure!(!is_stale(&PAGES[0])?, "{ERRORS_PATH} is out of date; run `cargo xtask gen`");
+        for page in PAGES.iter().filter(|page| page.needs == "crates/pgisle-core") {
+            ensure!(!is_stale(page)?, "{} is out of date; run `cargo xtask gen`", page.path);
+        }
         Ok(())
     }
 
