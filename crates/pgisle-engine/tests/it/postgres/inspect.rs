@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use pgisle_core::inventory::{AclItem, Contents, DefaultAclObjects, Grantee, InstalledExtension, Inventory, Membership, Readable};
+use pgisle_core::inventory::{
+    AclItem, Contents, DefaultAclObjects, Grantee, HiddenRelations, InstalledExtension, Inventory, Membership, Readable,
+};
 use pgisle_core::name::{DatabaseName, ExtensionName, ParameterName, RoleName, SchemaName};
 use pgisle_engine::postgres::{ConnectOptions, Request, Session, inspect, inspect_contents, inspect_shared};
 use pgisle_testkit::{Cluster, majors};
@@ -165,9 +167,13 @@ fn check_contents(inventory: &Inventory, major: u32) {
     // Table, its sequence, view, enum, pair, domain, function, schema; indexes, row types and array types follow their owners.
     assert_eq!(island.objects_by_owner, BTreeMap::from([(role("keeper"), 8), (role("postgres"), 1)]), "{major}");
     // `reader` may read what keeper makes, but not that view, and nothing of postgres'.
-    let hidden: BTreeMap<SchemaName, u64> =
-        [("public", 1), ("side", 1)].map(|(name, count)| (SchemaName::new(name).unwrap(), count)).into();
-    assert_eq!(island.relations_hidden_from, BTreeMap::from([(role("reader"), hidden)]));
+    let hidden = |owner: &str, schema: &str| HiddenRelations {
+        reader: role("reader"),
+        owner: role(owner),
+        schema: SchemaName::new(schema).unwrap(),
+        relations: 1,
+    };
+    assert_eq!(island.hidden_relations, BTreeSet::from([hidden("postgres", "public"), hidden("keeper", "side")]));
     let defaults: Vec<_> =
         island.default_acls.iter().map(|found| (found.schema.as_ref().map(SchemaName::as_str), found.objects)).collect();
     let side = Some("side");
@@ -249,7 +255,7 @@ async fn an_extension_and_what_it_brings_is_not_the_services() {
     let contents = inspect_contents(&session, &BTreeSet::from([role("pg_monitor")])).await.unwrap();
     assert!(contents.extensions.contains_key(&ExtensionName::new("hstore").unwrap()));
     assert_eq!(contents.objects_by_owner, BTreeMap::new());
-    assert_eq!(contents.relations_hidden_from, BTreeMap::from([(role("pg_monitor"), BTreeMap::new())]));
+    assert_eq!(contents.hidden_relations, BTreeSet::new());
     let shared = inspect_shared(&session).await.unwrap();
     let available = shared.available_extensions.known().unwrap();
     let hstore = &available[&ExtensionName::new("hstore").unwrap()];
@@ -284,6 +290,18 @@ async fn parallelism_is_a_bound_and_progress_is_told() {
     let inventory = inspect(&login(&cluster, "narrow", "narrow"), &request, 2, &listen).await.unwrap();
     assert_eq!(told.load(Ordering::SeqCst), 6);
     assert!(inventory.contents.values().all(|contents| contents.known().is_some()), "{:?}", inventory.contents);
+}
+
+/// A front end with several threads must be able to spawn these.
+#[test]
+fn the_futures_can_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let host = pgisle_engine::postgres::Host::parse("/nowhere");
+    let options = ConnectOptions::new(host, 1, role("a"), database("a"));
+    let request = request();
+    is_send(&Session::connect(&options));
+    is_send(&inspect(&options, &request, 1, &|_| ()));
+    is_send(&pgisle_engine::postgres::RunLock::acquire(&options, "a", std::time::Duration::ZERO, &|_| ()));
 }
 
 /// `cargo test -p pgisle-engine --test it inspect_of_200 -- --ignored --nocapture` prints the cost.
