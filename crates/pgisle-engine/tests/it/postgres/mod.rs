@@ -1,5 +1,8 @@
 //! Connecting, inspecting and locking.
 
+mod conninfo;
+mod inspect;
+mod inspect_hidden;
 mod lock;
 mod pooled;
 mod session;
