@@ -68,13 +68,12 @@ pub enum LocalError {
         source: ProcessError,
     },
     /// The server did not go down.
-    #[error("the server on \"{}\" did not stop", .data.display())]
+    #[error("the server on \"{}\" did not stop within {timeout_s} s", .data.display())]
     Stop {
         /// The data directory.
         data: PathBuf,
-        /// Why.
-        #[source]
-        source: ProcessError,
+        /// How long we waited.
+        timeout_s: u64,
     },
     /// The data directory is another major version's than was asked for.
     #[error("the private cluster was made by PostgreSQL {found}, not {wanted}")]
@@ -144,6 +143,8 @@ pub enum LocalError {
     Silent {
         /// How long we waited.
         timeout_s: u64,
+        /// The end of the server's log.
+        log_tail: String,
     },
     /// PgBouncer did not come up.
     #[error("PgBouncer did not start with \"{}\"", .ini.display())]
@@ -206,7 +207,9 @@ impl LocalError {
                 let found: Vec<String> = found.iter().map(u32::to_string).collect();
                 lines.push(format!("Installed: PostgreSQL {}.", found.join(", ")));
             }
-            Self::Start { log_tail, .. } | Self::Pooler { log_tail, .. } if !log_tail.is_empty() => {
+            Self::Start { log_tail, .. } | Self::Pooler { log_tail, .. } | Self::Silent { log_tail, .. }
+                if !log_tail.is_empty() =>
+            {
                 lines.push(format!("The log ends with:\n{log_tail}"));
             }
             _ => {}
