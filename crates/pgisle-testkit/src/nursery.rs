@@ -122,7 +122,7 @@ async fn make_template(installation: &Installation, arguments: &[String], folder
         password: &Secret::new(password.expose()),
         arguments: &arguments,
     };
-    server::initialise(installation, account(), &new).await.unwrap_or_else(|error| panic!("{}", error.to_diagnostic()));
+    server::initialise(installation, account(), &new).await.unwrap_or_else(|error| panic!("{}", error.diagnostic()));
 }
 
 /// Copies a template; a file system that can share blocks does.

@@ -42,7 +42,8 @@ async fn a_failure_names_the_program_the_status_and_the_last_lines() {
 
 #[tokio::test]
 async fn a_missing_program_is_known_as_such() {
-    let error = Invocation::new("pgisle-no-such-program").run().await.unwrap_err();
+    // By its path: a folder on the PATH that is closed to us would make it "permission denied".
+    let error = Invocation::new("/usr/bin/pgisle-no-such-program").run().await.unwrap_err();
     assert!(error.is_not_found(), "{error:?}");
     assert_eq!(error.to_string(), "cannot start \"pgisle-no-such-program\"");
     assert_eq!(on_path("pgisle-no-such-program"), None);

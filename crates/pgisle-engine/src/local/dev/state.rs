@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{DevCluster, Layout};
-use crate::local::{LocalError, server};
+use crate::file::write_atomically;
+use crate::local::LocalError;
 
 /// Raised when the file changes in a way that an older pgisle would misunderstand.
 const FORMAT: u32 = 1;
@@ -96,7 +97,5 @@ pub(super) fn save(folder: &Path, cluster: &DevCluster) -> Result<(), LocalError
     let path = path(folder);
     let text = serde_json::to_string_pretty(&file).map_err(|source| LocalError::StateSyntax { path: path.clone(), source })?;
     let text = Zeroizing::new(text + "\n");
-    let new = folder.join("dev.json.new");
-    server::write_private(&new, &text, None)?;
-    fs::rename(&new, &path).map_err(LocalError::file("replace", path))
+    write_atomically(&path, 0o600, text.as_bytes()).map_err(LocalError::StateWrite)
 }

@@ -127,7 +127,7 @@ async fn up_killed_at_any_moment_is_finished_by_the_next() {
         first.kill().unwrap();
         first.wait().unwrap();
         let (cluster, _) =
-            dev::up(project.path(), &options()).await.unwrap_or_else(|error| panic!("{delay_ms} ms: {}", error.to_diagnostic()));
+            dev::up(project.path(), &options()).await.unwrap_or_else(|error| panic!("{delay_ms} ms: {}", error.diagnostic()));
         assert_eq!(ask(&connect(&cluster, false).await, "SELECT current_database()::text").await, "link_app");
         let place = cluster.data.parent().unwrap();
         let left: Vec<_> = place
@@ -206,7 +206,7 @@ async fn another_database_is_added_and_another_administrator_refused() {
     assert_eq!(ask(&connect(&cluster, false).await, "SELECT current_database()::text").await, "it's \"one\"");
     let other = UpOptions { admin: RoleName::new("someone").unwrap(), ..options() };
     let error = dev::up(project.path(), &other).await.unwrap_err();
-    assert_eq!(error.to_diagnostic().code, Code::LOCAL_MISMATCH);
+    assert_eq!(error.diagnostic().code, Code::LOCAL_MISMATCH);
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn another_major_version_is_refused_with_what_to_do() {
     dev::down(project.path(), false).await.unwrap();
 
     let error = dev::up(project.path(), &UpOptions { major: Some(default), ..options() }).await.unwrap_err();
-    let diagnostic = error.to_diagnostic();
+    let diagnostic = error.diagnostic();
     assert_eq!(diagnostic.code, Code::LOCAL_MISMATCH);
     assert_eq!(diagnostic.summary, format!("the private cluster was made by PostgreSQL {other}, not {default}"));
     assert_eq!(diagnostic.commands, ["pgisle dev down -destroy"]);
@@ -242,7 +242,7 @@ async fn a_server_that_does_not_start_says_why() {
     let conf = cluster.data.join("postgresql.conf");
     let text = fs::read_to_string(&conf).unwrap();
     fs::write(&conf, format!("{text}\nno_such_setting = 1\n")).unwrap();
-    let diagnostic = dev::up(project.path(), &options()).await.unwrap_err().to_diagnostic();
+    let diagnostic = dev::up(project.path(), &options()).await.unwrap_err().diagnostic();
     assert_eq!(diagnostic.code, Code::LOCAL_START);
     let detail = diagnostic.detail.unwrap();
     assert!(detail.contains("unrecognized configuration parameter \"no_such_setting\""), "{detail}");
@@ -268,7 +268,7 @@ async fn what_is_not_ours_is_not_touched() {
         fs::write(&state, broken).unwrap();
         let error = dev::up(project.path(), &options()).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
-        assert_eq!(error.to_diagnostic().code, Code::LOCAL_STATE);
+        assert_eq!(error.diagnostic().code, Code::LOCAL_STATE);
     }
     fs::write(&state, text).unwrap();
     assert_eq!(dev::up(project.path(), &options()).await.unwrap(), (cluster, UpChange::None));
@@ -279,7 +279,7 @@ async fn every_installed_version_makes_a_cluster() {
     for installation in Installation::find_all().await {
         let project = Project::open();
         let wanted = UpOptions { major: Some(installation.major), ..options() };
-        let (cluster, _) = dev::up(project.path(), &wanted).await.unwrap_or_else(|error| panic!("{}", error.to_diagnostic()));
+        let (cluster, _) = dev::up(project.path(), &wanted).await.unwrap_or_else(|error| panic!("{}", error.diagnostic()));
         let major = ask(&connect(&cluster, false).await, "SELECT (current_setting('server_version_num')::int / 10000)::text").await;
         assert_eq!(major, installation.major.to_string());
     }

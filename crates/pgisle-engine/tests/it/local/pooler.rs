@@ -60,7 +60,7 @@ async fn it_starts_reloads_survives_a_kill_and_stops() {
         let folder = project.path().canonicalize().unwrap().join("pooler");
 
         let started = pooler::start(&folder, account.as_ref(), &program, &wanted).await;
-        let running = started.unwrap_or_else(|error| panic!("{:?}: {}", program.version, error.to_diagnostic()));
+        let running = started.unwrap_or_else(|error| panic!("{:?}: {}", program.version, error.diagnostic()));
         assert_eq!(pooler::running(&folder), Some(running.clone()));
         let client = connect(&running, "one", "first secret", "app").await.unwrap();
         let user: String = client.query_one("SELECT current_user::text", &[]).await.unwrap().get(0);
@@ -99,7 +99,7 @@ async fn a_file_that_it_refuses_is_told_with_its_words() {
     let folder = project.path().canonicalize().unwrap().join("pooler");
     let error = pooler::start(&folder, Account::for_servers().unwrap().as_ref(), &program, &wanted).await.unwrap_err();
     assert!(matches!(error, LocalError::Pooler { .. }), "{error}");
-    let detail = error.to_diagnostic().detail.unwrap();
+    let detail = error.diagnostic().detail.unwrap();
     assert!(detail.contains("pool_mode"), "{detail}");
 }
 

@@ -4,10 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use pgisle_core::name::{DatabaseName, RoleName};
 use pgisle_engine::local::dev::{self, DevCluster, UpOptions};
 use pgisle_engine::local::server;
+use rustix::process::Signal;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// Names the project for [`helper`].
@@ -61,6 +63,14 @@ impl Project {
 impl Drop for Project {
     fn drop(&mut self) {
         if let Ok(Some(cluster)) = dev::load(self.path()) {
+            // Not by force at first: a killed server leaves shared memory behind that nobody would ever remove.
+            if let Some(postmaster) = server::postmaster(&cluster.data) {
+                server::signal(postmaster.pid, Signal::QUIT);
+            }
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while server::postmaster(&cluster.data).is_some() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             server::kill(&cluster.data);
             for folder in cluster.data.parent().into_iter().chain([cluster.socket_folder.as_path()]) {
                 let _absent = fs::remove_dir_all(folder);
