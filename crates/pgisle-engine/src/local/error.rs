@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 
+use crate::file::FileError;
+use crate::postgres::ConnectError;
 use crate::process::{AccountError, ProcessError};
 
 /// What can go wrong with a private cluster.
@@ -68,13 +70,12 @@ pub enum LocalError {
         source: ProcessError,
     },
     /// The server did not go down.
-    #[error("the server on \"{}\" did not stop", .data.display())]
+    #[error("the server on \"{}\" did not stop within {timeout_s} s", .data.display())]
     Stop {
         /// The data directory.
         data: PathBuf,
-        /// Why.
-        #[source]
-        source: ProcessError,
+        /// How long we waited.
+        timeout_s: u64,
     },
     /// The data directory is another major version's than was asked for.
     #[error("the private cluster was made by PostgreSQL {found}, not {wanted}")]
@@ -136,14 +137,22 @@ pub enum LocalError {
         /// The lock's file.
         lock: PathBuf,
     },
+    /// The connection file cannot be written.
+    #[error("cannot write down how to connect to the private cluster")]
+    StateWrite(#[source] FileError),
     /// The server runs and does not let us in.
-    #[error("the private cluster is running and cannot be used")]
+    #[error("the private cluster is running and does not let us in")]
+    Connect(#[source] ConnectError),
+    /// The server runs and refuses a statement.
+    #[error("the private cluster is running and does not take a statement")]
     Query(#[source] tokio_postgres::Error),
     /// The server runs and does not answer.
     #[error("the private cluster is running and did not answer within {timeout_s} s")]
     Silent {
         /// How long we waited.
         timeout_s: u64,
+        /// The end of the server's log.
+        log_tail: String,
     },
     /// PgBouncer did not come up.
     #[error("PgBouncer did not start with \"{}\"", .ini.display())]
@@ -170,7 +179,7 @@ impl LocalError {
 
     /// What to tell the user.
     #[must_use]
-    pub fn to_diagnostic(&self) -> Diagnostic {
+    pub fn diagnostic(&self) -> Diagnostic {
         let diagnostic = Diagnostic::error(self.code(), self.to_string());
         let diagnostic = match self.detail() {
             Some(detail) => diagnostic.detail(detail),
@@ -183,10 +192,12 @@ impl LocalError {
         match self {
             Self::NotInstalled { .. } | Self::PgBouncerNotInstalled => Code::LOCAL_BINARIES,
             Self::Initialise { .. } | Self::Start { .. } | Self::Account(_) | Self::Pooler { .. } => Code::LOCAL_START,
-            Self::Stop { .. } | Self::Busy { .. } | Self::Query(_) | Self::Silent { .. } => Code::LOCAL_STATE,
+            Self::Stop { .. } | Self::Busy { .. } | Self::Connect(_) | Self::Query(_) | Self::Silent { .. } => Code::LOCAL_STATE,
             Self::OtherMajor { .. } | Self::MajorGone { .. } | Self::OtherAdmin { .. } => Code::LOCAL_MISMATCH,
             Self::StateMissing { .. } | Self::StateSyntax { .. } | Self::StateFormat { .. } => Code::LOCAL_STATE,
-            Self::Untrusted { .. } | Self::File { .. } | Self::NotADataDirectory(_) | Self::Random(_) => Code::IO,
+            Self::Untrusted { .. } | Self::File { .. } | Self::StateWrite(_) | Self::NotADataDirectory(_) | Self::Random(_) => {
+                Code::IO
+            }
         }
     }
 
@@ -206,7 +217,9 @@ impl LocalError {
                 let found: Vec<String> = found.iter().map(u32::to_string).collect();
                 lines.push(format!("Installed: PostgreSQL {}.", found.join(", ")));
             }
-            Self::Start { log_tail, .. } | Self::Pooler { log_tail, .. } if !log_tail.is_empty() => {
+            Self::Start { log_tail, .. } | Self::Pooler { log_tail, .. } | Self::Silent { log_tail, .. }
+                if !log_tail.is_empty() =>
+            {
                 lines.push(format!("The log ends with:\n{log_tail}"));
             }
             _ => {}

@@ -4,9 +4,12 @@
 //! for PgBouncer, and [`dev`] keeps one of each under a project's `.pgisle/dev`. Servers refuse to run as root, so everything here
 //! runs as another account when we are root.
 
+pub mod dev;
 mod error;
 mod installation;
+pub mod pooler;
 pub mod server;
+mod surroundings;
 
 pub use error::LocalError;
 pub use installation::{Installation, PgBouncer, Source, find_pgbouncer, find_pgbouncers};

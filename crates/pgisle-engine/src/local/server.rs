@@ -99,12 +99,14 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes what an `initdb` that was killed left behind. The caller holds the lock under which these are made.
+/// Removes what an attempt that was killed left behind; its `initdb` may still be at work. The caller holds the lock under which
+/// these are made.
 fn remove_unfinished(parent: &Path) -> Result<(), LocalError> {
     let entries = parent.read_dir().map_err(LocalError::file("read", parent))?;
     for entry in entries.filter_map(Result::ok) {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
             let path = entry.path();
+            kill_all_in(&path);
             fs::remove_dir_all(&path).map_err(LocalError::file("remove", &path))?;
         }
     }
@@ -156,31 +158,29 @@ pub enum StopMode {
     Immediate,
 }
 
-/// Stops the server, and waits until it is gone. One that is not running is as wanted.
+/// Stops the server, and waits until it is gone. One that is not running is as wanted. Signals are enough for that, so it works
+/// when the server's programs have been removed, too.
 ///
 /// # Errors
-/// When it does not go down.
-pub async fn stop(installation: &Installation, account: Option<&Account>, data: &Path, mode: StopMode) -> Result<(), LocalError> {
-    if postmaster(data).is_none() {
-        return Ok(());
-    }
-    let mode = match mode {
-        StopMode::Fast => "fast",
-        StopMode::Immediate => "immediate",
+/// When it does not go down in time.
+pub async fn stop(data: &Path, mode: StopMode) -> Result<(), LocalError> {
+    let how = match mode {
+        StopMode::Fast => Signal::INT,
+        StopMode::Immediate => Signal::QUIT,
     };
-    let invocation = installation
-        .invocation("pg_ctl")
-        .arguments(["stop", "--silent", "--wait", "--timeout"])
-        .argument(PATIENCE.as_secs().to_string())
-        .arguments(["--mode", mode, "--pgdata"])
-        .argument(data)
-        .timeout(PATIENCE + Duration::from_secs(5));
-    let result = at_home(invocation, account, data).run().await;
-    match result {
-        // It may have ended by itself between our look and pg_ctl's.
-        Err(_) if postmaster(data).is_none() => Ok(()),
-        result => result.map(drop).map_err(|source| LocalError::Stop { data: data.to_owned(), source }),
+    let deadline = Instant::now() + PATIENCE;
+    let mut asked = None;
+    while let Some(postmaster) = postmaster(data) {
+        if asked != Some(postmaster.pid) {
+            signal(postmaster.pid, how);
+            asked = Some(postmaster.pid);
+        }
+        if Instant::now() > deadline {
+            return Err(LocalError::Stop { data: data.to_owned(), timeout_s: PATIENCE.as_secs() });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    Ok(())
 }
 
 /// A server that runs on a data directory, as its lock file tells.
@@ -223,21 +223,26 @@ fn is_at_work_in(pid: Pid, folder: &Path) -> bool {
     }
 }
 
-/// Removes the lock file of a server that is gone when its number now belongs to another process: the server itself would refuse
-/// to start then. Ends what still lives of a server whose first process was killed.
+/// Clears the way after a server that was killed. Its lock files may name a number that is another process's by now, or that of a
+/// dead process which nobody has buried; its children may still hold the shared memory. The next server would refuse to start over
+/// any of these. The socket's folder must be this server's alone.
 ///
 /// # Errors
-/// When the file cannot be removed.
-pub fn clear_remains(data: &Path) -> Result<(), LocalError> {
+/// When a file cannot be removed.
+pub fn clear_remains(data: &Path, socket_folder: &Path) -> Result<(), LocalError> {
     if postmaster(data).is_some() {
         return Ok(());
     }
     kill(data);
-    let lock = data.join("postmaster.pid");
-    match fs::remove_file(&lock) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LocalError::file("remove", lock)(error)),
-        _ => Ok(()),
+    let sockets = socket_folder.read_dir().into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let sockets = sockets.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".s.PGSQL.")));
+    for path in sockets.chain([data.join("postmaster.pid")]) {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(LocalError::file("remove", path)(error)),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Kills a server and all its processes at once, as a power cut would, and waits until they are gone. Needs `/proc`; elsewhere
@@ -246,9 +251,14 @@ pub fn kill(data: &Path) {
     if let Some(postmaster) = postmaster(data) {
         signal(postmaster.pid, Signal::KILL);
     }
+    kill_all_in(data);
+}
+
+/// Kills every process of PostgreSQL's that works in a folder or below, and waits until they are gone.
+fn kill_all_in(folder: &Path) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let family = processes_in(data);
+        let family = processes_in(folder);
         if family.is_empty() || Instant::now() > deadline {
             return;
         }
@@ -264,23 +274,18 @@ pub fn signal(pid: Pid, signal: Signal) {
     let _gone = rustix::process::kill_process(pid, signal);
 }
 
-/// The PostgreSQL processes that work in a folder: a server and its children all stay in the data directory. Others, such as a
-/// shell that somebody opened there, are left alone.
+/// PostgreSQL's processes that work in a folder or below: a server and its children all stay in the data directory. Others, such
+/// as a shell that somebody opened there, are left alone.
 fn processes_in(folder: &Path) -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
-        .filter(|pid| {
-            let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
-            matches!(name.trim(), "postgres" | "postmaster") && reads_cwd_as(*pid, folder)
-        })
-        .collect()
-}
-
-fn reads_cwd_as(pid: Pid, folder: &Path) -> bool {
-    let cwd = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
-    cwd.is_ok_and(|cwd| folder.canonicalize().is_ok_and(|folder| folder == cwd))
+    let (Ok(entries), Ok(folder)) = (fs::read_dir("/proc"), folder.canonicalize()) else { return Vec::new() };
+    let is_family = |pid: &Pid| {
+        let process = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        matches!(name.trim(), "postgres" | "postmaster" | "initdb")
+            && fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
+    };
+    let pids = entries.filter_map(Result::ok).filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(is_family).collect()
 }
 
 /// The major version that made a data directory; none when it is no data directory.
@@ -302,6 +307,12 @@ pub fn free_port() -> Result<u16, LocalError> {
 #[must_use]
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// True when a server or a PgBouncer says in its log that another process has its port.
+#[must_use]
+pub fn is_port_taken(log: &str) -> bool {
+    log.contains("Address already in use") || log.contains("could not create any TCP/IP sockets")
 }
 
 /// True when a server can have its socket in this folder: the kernel's limit on the path is tight, and the setting is a list whose

@@ -4,4 +4,6 @@
 mod apply;
 mod artifact;
 mod credential;
+mod local;
 mod postgres;
+mod process;

@@ -1,0 +1,5 @@
+//! Private clusters.
+
+mod dev;
+mod pooler;
+mod project;
