@@ -3,9 +3,9 @@
 //! Standard output carries the result and nothing else: text for people, or with `-json` exactly one document. Standard error
 //! carries findings, progress and questions for people; with `-json` it stays empty but for questions.
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::{AutoStream, ColorChoice};
 
@@ -62,13 +62,13 @@ impl Wish {
 pub(crate) struct Console {
     wish: Wish,
     /// Set once a reader has gone away; what is left to print is then dropped, while the work goes on.
-    gone: Cell<bool>,
+    gone: AtomicBool,
 }
 
 impl Console {
     /// Takes hold of the terminal.
     pub(crate) fn new(wish: Wish) -> Self {
-        Self { wish, gone: Cell::new(false) }
+        Self { wish, gone: AtomicBool::new(false) }
     }
 
     /// Whom the output is for.
@@ -142,7 +142,7 @@ impl Console {
     }
 
     fn out(&self, text: &str) {
-        if self.gone.get() || text.is_empty() {
+        if self.gone.load(Ordering::Relaxed) || text.is_empty() {
             return;
         }
         let stdout = io::stdout();
@@ -151,7 +151,7 @@ impl Console {
         // `pgisle plan | head` is no error: the reader has seen enough. A full disk ends the same way, and the exit code
         // still tells how the work went.
         if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
-            self.gone.set(true);
+            self.gone.store(true, Ordering::Relaxed);
         }
     }
 

@@ -2,6 +2,15 @@
 
 use std::path::PathBuf;
 
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::plan::DestroyScope;
+use pgisle_engine::apply::SavedPlan;
+
+use super::change::{self, Approval, Change, Site};
+use crate::project::Project;
+use crate::report::Report;
+use crate::session::Session;
+
 /// Bring the cluster to what the files say.
 ///
 /// Takes the lock, looks at the cluster, shows the plan, asks, and carries it out. Then it writes the generated files: env
@@ -36,4 +45,26 @@ pub(crate) struct Args {
     /// Overwrite generated files that were edited by hand.
     #[arg(long)]
     overwrite: bool,
+}
+
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let mut change = Change {
+        targets: change::targets(&args.target)?,
+        end_sessions: args.end_sessions,
+        approval: if args.auto_approve { Approval::Given } else { Approval::Yes },
+        allow_incomplete: args.allow_incomplete,
+        overwrite: args.overwrite,
+        ..Change::default()
+    };
+    let mut project = Project::load(session)?;
+    if let Some(path) = &args.plan_file {
+        let saved = SavedPlan::read(path).map_err(|error| vec![error.diagnostic()])?;
+        change.destroy = saved.destroy_force.map(|force| DestroyScope { force });
+        (change.targets, change.adopt, change.end_sessions) = (saved.targets, saved.adopt, saved.end_sessions);
+        change.expected = Some(saved.fingerprint);
+        // It was shown when it was saved, and nothing else than what was shown will be done.
+        change.approval = Approval::Given;
+        project.spec = saved.spec;
+    }
+    Box::pin(Site::of(session, project)?.carry_out(change)).await
 }

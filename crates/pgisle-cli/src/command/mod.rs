@@ -1,10 +1,19 @@
 //! One file for each command: what it takes, with the text that teaches it, and one function that calls the engine.
 
+mod adopt;
+mod apply;
+mod budget;
+mod change;
 mod completions;
+mod destroy;
 mod explain;
+mod import;
 mod init;
 mod man;
+mod output;
+mod plan;
 mod reference;
+mod retire;
 mod status;
 mod validate;
 mod version;
@@ -27,7 +36,15 @@ use crate::session::Session;
 pub(crate) enum Command {
     Init(init::Args),
     Validate(validate::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Destroy(destroy::Args),
+    Output(output::Args),
+    Import(import::Args),
+    Adopt(adopt::Args),
+    Retire(retire::Args),
     Status(status::Args),
+    Budget(budget::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -37,7 +54,24 @@ pub(crate) enum Command {
 }
 
 /// Their names, in the same order.
-const NAMES: &[&str] = &["init", "validate", "status", "explain", "completions", "man", "version", "reference"];
+const NAMES: &[&str] = &[
+    "init",
+    "validate",
+    "plan",
+    "apply",
+    "destroy",
+    "output",
+    "import",
+    "adopt",
+    "retire",
+    "status",
+    "budget",
+    "explain",
+    "completions",
+    "man",
+    "version",
+    "reference",
+];
 
 /// What stands for the command where none was understood.
 pub(crate) const UNKNOWN: &str = "";
@@ -52,7 +86,15 @@ impl Command {
         match self {
             Self::Init(_) => "init",
             Self::Validate(_) => "validate",
+            Self::Plan(_) => "plan",
+            Self::Apply(_) => "apply",
+            Self::Destroy(_) => "destroy",
+            Self::Output(_) => "output",
+            Self::Import(_) => "import",
+            Self::Adopt(_) => "adopt",
+            Self::Retire(_) => "retire",
             Self::Status(_) => "status",
+            Self::Budget(_) => "budget",
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -76,7 +118,15 @@ fn report(session: &Session, command: Command) -> Report {
     match command {
         Command::Init(args) => init::run(&args),
         Command::Validate(args) => validate::run(session, &args),
+        Command::Plan(args) => wait(plan::run(session, &args)),
+        Command::Apply(args) => wait(apply::run(session, &args)),
+        Command::Destroy(args) => wait(destroy::run(session, &args)),
+        Command::Output(args) => output::run(session, &args).unwrap_or_else(Report::failures),
+        Command::Import(args) => wait(import::run(session, &args)),
+        Command::Adopt(args) => wait(adopt::run(session, &args)),
+        Command::Retire(args) => wait(retire::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
+        Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

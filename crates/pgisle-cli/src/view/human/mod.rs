@@ -1,9 +1,12 @@
 //! For people.
 
+pub(crate) mod apply;
+pub(crate) mod budget;
 pub(crate) mod diagnostic;
 pub(crate) mod explanation;
 pub(crate) mod help;
 pub(crate) mod plan;
+pub(crate) mod question;
 pub(crate) mod scaffold;
 pub(crate) mod status;
 pub(crate) mod style;
