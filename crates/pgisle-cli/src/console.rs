@@ -6,8 +6,10 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
+use pgisle_core::diagnostic::Diagnostic;
 
 use crate::exit::Exit;
 use crate::report::Report;
@@ -63,12 +65,14 @@ pub(crate) struct Console {
     wish: Wish,
     /// Set once a reader has gone away; what is left to print is then dropped, while the work goes on.
     gone: AtomicBool,
+    /// Findings that were shown before the end, so that the end does not repeat them.
+    shown: Mutex<Vec<Diagnostic>>,
 }
 
 impl Console {
     /// Takes hold of the terminal.
     pub(crate) fn new(wish: Wish) -> Self {
-        Self { wish, gone: AtomicBool::new(false) }
+        Self { wish, gone: AtomicBool::new(false), shown: Mutex::default() }
     }
 
     /// Whom the output is for.
@@ -112,6 +116,15 @@ impl Console {
         let _gone = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
     }
 
+    /// Shows findings to people before the end: what they should know when they are asked.
+    pub(crate) fn find(&self, diagnostics: &[Diagnostic]) {
+        if self.wish.format == Format::Human && !diagnostics.is_empty() {
+            let text = human::diagnostic::all(diagnostics, self.wish.verbosity);
+            self.note(&format!("{text}\n"));
+            self.shown.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(diagnostics);
+        }
+    }
+
     /// Asks a question and gives the answer's line; none when the input has ended.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
         self.note(question);
@@ -135,7 +148,10 @@ impl Console {
             },
             Format::Human => {
                 self.out(&report.human);
-                self.note(&human::diagnostic::all(&report.diagnostics, self.wish.verbosity));
+                let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                let new: Vec<Diagnostic> =
+                    report.diagnostics.into_iter().filter(|diagnostic| !shown.contains(diagnostic)).collect();
+                self.note(&human::diagnostic::all(&new, self.wish.verbosity));
             }
         }
         exit

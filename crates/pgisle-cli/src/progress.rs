@@ -155,7 +155,7 @@ impl<'c> Progress<'c> {
     }
 
     fn new_bar(&self) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_elapsed(self.started.elapsed());
         let template = if self.console.colors_on_stderr() {
             "  {prefix} {bar:28.cyan} {pos}/{len}  {elapsed}  {msg:.dim}"
         } else {

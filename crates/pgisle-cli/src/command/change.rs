@@ -153,6 +153,8 @@ impl<'s> Site<'s> {
             console.show(&human::plan::planned(planned, self.depth()));
             let files = if change.destroy.is_some() { Vec::new() } else { self.project.artifact_changes(credentials)? };
             console.show(&human::plan::files(&self.project.folder(), &files));
+            console.find(&planned.diagnostics);
+            console.find(&blocked(&planned.report.blocked, true));
             if let Err(refusal) = ask(console, &change.approval) {
                 let diagnostics = [refusal].into_iter().chain(planned.diagnostics.iter().cloned());
                 return Ok(Some(Report::new().diagnostics(diagnostics).member("plan", json::plan(planned))));
@@ -258,10 +260,13 @@ pub(super) fn targets(texts: &[String]) -> Result<Vec<Target>, Vec<Diagnostic>> 
     for text in texts {
         match Target::parse(text) {
             Some(target) => targets.push(target),
-            None => diagnostics.push(
-                Diagnostic::error(Code::PLAN_UNKNOWN_TARGET, format!("-target cannot be \"{text}\""))
-                    .hint("Addresses are service.NAME, monitoring or cluster; `pgisle plan` prints them."),
-            ),
+            None => {
+                let error = Diagnostic::error(Code::PLAN_UNKNOWN_TARGET, format!("-target cannot be \"{text}\""));
+                diagnostics.push(match ServiceName::parse(text) {
+                    Ok(name) => error.hint(format!("Did you mean service.{name}?")),
+                    Err(_) => error.hint("Addresses are service.NAME, monitoring or cluster; `pgisle plan` prints them."),
+                });
+            }
         }
     }
     if diagnostics.is_empty() { Ok(targets) } else { Err(diagnostics) }

@@ -16,8 +16,7 @@ pub(crate) fn applied(applied: &Applied, folder: &Path, files: &[Change], done: 
     let written = number(&[ChangeKind::Create, ChangeKind::Update]);
     if written > 0 {
         // Writing to a String cannot fail, here and below.
-        let _infallible =
-            writeln!(text, "{} in {}.", count(written, "file written").replace("writtens", "written"), folder.display());
+        let _infallible = writeln!(text, "{} written in {}.", count(written, "file"), folder.display());
     }
     if done && !applied.planned.plan.is_empty() {
         let _infallible = writeln!(text, "\nNext, prove the isolation:\n\n      {}", paint(NAME, "pgisle verify"));
