@@ -14,6 +14,7 @@ mod output;
 mod plan;
 mod reference;
 mod retire;
+mod rotate;
 mod status;
 mod validate;
 mod version;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Import(import::Args),
     Adopt(adopt::Args),
     Retire(retire::Args),
+    Rotate(rotate::Args),
     Status(status::Args),
     Budget(budget::Args),
     Explain(explain::Args),
@@ -64,6 +66,7 @@ const NAMES: &[&str] = &[
     "import",
     "adopt",
     "retire",
+    "rotate",
     "status",
     "budget",
     "explain",
@@ -93,6 +96,7 @@ impl Command {
             Self::Import(_) => "import",
             Self::Adopt(_) => "adopt",
             Self::Retire(_) => "retire",
+            Self::Rotate(_) => "rotate",
             Self::Status(_) => "status",
             Self::Budget(_) => "budget",
             Self::Explain(_) => "explain",
@@ -125,6 +129,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Import(args) => wait(import::run(session, &args)),
         Command::Adopt(args) => wait(adopt::run(session, &args)),
         Command::Retire(args) => wait(retire::run(session, &args)),
+        Command::Rotate(args) => wait(rotate::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Explain(args) => explain::run(&args),

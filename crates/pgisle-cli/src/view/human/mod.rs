@@ -7,6 +7,7 @@ pub(crate) mod explanation;
 pub(crate) mod help;
 pub(crate) mod plan;
 pub(crate) mod question;
+pub(crate) mod rotation;
 pub(crate) mod scaffold;
 pub(crate) mod status;
 pub(crate) mod style;
