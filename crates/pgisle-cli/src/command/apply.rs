@@ -66,5 +66,5 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         change.approval = Approval::Given;
         project.spec = saved.spec;
     }
-    Box::pin(Site::of(session, project)?.carry_out(change)).await
+    Box::pin(Site::of(session, project).await?.carry_out(change)).await
 }

@@ -65,13 +65,13 @@ pub(super) struct Site<'s> {
 
 impl<'s> Site<'s> {
     /// Reads the files and works out how to reach the server. Connects to nothing.
-    pub(super) fn open(session: &'s Session) -> Result<Self, Vec<Diagnostic>> {
-        Self::of(session, Project::load(session)?)
+    pub(super) async fn open(session: &'s Session) -> Result<Self, Vec<Diagnostic>> {
+        Self::of(session, Project::load(session)?).await
     }
 
     /// The same for a project that was read already.
-    pub(super) fn of(session: &'s Session, mut project: Project) -> Result<Self, Vec<Diagnostic>> {
-        let connect = project.connect_options()?;
+    pub(super) async fn of(session: &'s Session, mut project: Project) -> Result<Self, Vec<Diagnostic>> {
+        let connect = project.connect_options().await?;
         let store = project.store()?;
         Ok(Self { session, project, connect, store })
     }
@@ -136,7 +136,7 @@ impl<'s> Site<'s> {
                 }
             })
             .await?;
-        self.conclude(&change, &applied)
+        self.conclude(&change, &applied).await
     }
 
     /// Shows the plan and asks. Gives a report when that is the end of it.
@@ -164,7 +164,7 @@ impl<'s> Site<'s> {
         Ok(None)
     }
 
-    fn conclude(&mut self, change: &Change, applied: &Applied) -> Result<Report, Vec<Diagnostic>> {
+    async fn conclude(&mut self, change: &Change, applied: &Applied) -> Result<Report, Vec<Diagnostic>> {
         let mut diagnostics = applied.planned.diagnostics.clone();
         diagnostics.extend(blocked(&applied.planned.report.blocked, change.allow_incomplete));
         diagnostics.extend(applied.diagnostics());
@@ -176,7 +176,12 @@ impl<'s> Site<'s> {
             self.project.write_artifacts(&applied.credentials, change.overwrite)
         };
         match written {
-            Ok(changes) => files = changes,
+            Ok(changes) => {
+                files = changes;
+                if change.destroy.is_none() {
+                    diagnostics.extend(self.project.refresh_pooler(&applied.credentials).await.err());
+                }
+            }
             Err(diagnostic) => diagnostics.push(diagnostic),
         }
         diagnostics.extend(std::mem::take(&mut self.project.warnings));

@@ -50,7 +50,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         approval: if args.auto_approve { Approval::Given } else { Approval::Name(name) },
         ..Change::default()
     };
-    Box::pin(Site::of(session, project)?.carry_out(change)).await
+    Box::pin(Site::of(session, project).await?.carry_out(change)).await
 }
 
 fn name_of(target: &Target) -> String {

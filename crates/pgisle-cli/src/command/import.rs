@@ -59,5 +59,5 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         allow_incomplete: args.allow_incomplete,
         ..Change::default()
     };
-    Box::pin(Site::of(session, project)?.carry_out(change)).await
+    Box::pin(Site::of(session, project).await?.carry_out(change)).await
 }

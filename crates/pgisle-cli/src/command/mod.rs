@@ -6,7 +6,9 @@ mod budget;
 mod change;
 mod completions;
 mod destroy;
+mod dev;
 mod explain;
+mod fmt;
 mod import;
 mod init;
 mod man;
@@ -37,6 +39,7 @@ use crate::session::Session;
 pub(crate) enum Command {
     Init(init::Args),
     Validate(validate::Args),
+    Fmt(fmt::Args),
     Plan(plan::Args),
     Apply(apply::Args),
     Destroy(destroy::Args),
@@ -47,6 +50,7 @@ pub(crate) enum Command {
     Rotate(rotate::Args),
     Status(status::Args),
     Budget(budget::Args),
+    Dev(dev::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -59,6 +63,7 @@ pub(crate) enum Command {
 const NAMES: &[&str] = &[
     "init",
     "validate",
+    "fmt",
     "plan",
     "apply",
     "destroy",
@@ -69,6 +74,7 @@ const NAMES: &[&str] = &[
     "rotate",
     "status",
     "budget",
+    "dev",
     "explain",
     "completions",
     "man",
@@ -89,6 +95,7 @@ impl Command {
         match self {
             Self::Init(_) => "init",
             Self::Validate(_) => "validate",
+            Self::Fmt(_) => "fmt",
             Self::Plan(_) => "plan",
             Self::Apply(_) => "apply",
             Self::Destroy(_) => "destroy",
@@ -99,6 +106,7 @@ impl Command {
             Self::Rotate(_) => "rotate",
             Self::Status(_) => "status",
             Self::Budget(_) => "budget",
+            Self::Dev(_) => "dev",
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -122,6 +130,7 @@ fn report(session: &Session, command: Command) -> Report {
     match command {
         Command::Init(args) => init::run(&args),
         Command::Validate(args) => validate::run(session, &args),
+        Command::Fmt(args) => fmt::run(&args),
         Command::Plan(args) => wait(plan::run(session, &args)),
         Command::Apply(args) => wait(apply::run(session, &args)),
         Command::Destroy(args) => wait(destroy::run(session, &args)),
@@ -132,6 +141,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Rotate(args) => wait(rotate::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
+        Command::Dev(args) => wait(dev::run(session, &args)),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

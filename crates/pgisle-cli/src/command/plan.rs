@@ -41,7 +41,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    let site = Site::open(session)?;
+    let site = Site::open(session).await?;
     let change = Change {
         // A plan to destroy shows all that would go, also what `destroy` would refuse to take without -force.
         destroy: args.destroy.then_some(DestroyScope { force: true }),

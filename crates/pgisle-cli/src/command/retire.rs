@@ -55,5 +55,5 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         approval: if args.auto_approve { Approval::Given } else { Approval::Yes },
         ..Change::default()
     };
-    Box::pin(Site::of(session, project)?.carry_out(change)).await
+    Box::pin(Site::of(session, project).await?.carry_out(change)).await
 }

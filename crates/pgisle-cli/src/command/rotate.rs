@@ -40,7 +40,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    let mut site = Site::open(session)?;
+    let mut site = Site::open(session).await?;
     let change = Change::default();
     let services = match (args.all, args.finish) {
         (false, _) => change::services(&site.project, &args.services)?,
@@ -66,7 +66,10 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let mut diagnostics = rotated.applied.planned.diagnostics.clone();
     diagnostics.extend(rotated.applied.diagnostics());
     let files = match site.project.write_artifacts(&rotated.credentials, false) {
-        Ok(files) => files,
+        Ok(files) => {
+            diagnostics.extend(site.project.refresh_pooler(&rotated.credentials).await.err());
+            files
+        }
         Err(diagnostic) => {
             diagnostics.push(diagnostic);
             Vec::new()

@@ -2,8 +2,10 @@
 
 pub(crate) mod apply;
 pub(crate) mod budget;
+pub(crate) mod dev;
 pub(crate) mod diagnostic;
 pub(crate) mod explanation;
+pub(crate) mod formatting;
 pub(crate) mod help;
 pub(crate) mod plan;
 pub(crate) mod question;
