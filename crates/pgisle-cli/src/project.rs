@@ -8,11 +8,11 @@ use pgisle_core::artifact::{self, Artifact, Endpoint};
 use pgisle_core::credential::Credentials;
 use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::secret::Secret;
-use pgisle_core::spec::{Loaded, Sources, Spec, SpecSecrets, load};
+use pgisle_core::spec::{Environment, Loaded, Sources, Spec, SpecSecrets, load};
 use pgisle_engine::artifact::{Change, WriteOptions};
 use pgisle_engine::credential::{IdentitySource, Store};
-use pgisle_engine::local::dev::{self, DevCluster};
-use pgisle_engine::local::pooler::PoolerOptions;
+use pgisle_engine::local::dev::{self, DevCluster, Status};
+use pgisle_engine::local::pooler::{Pooler, PoolerOptions};
 use pgisle_engine::local::{find_pgbouncer, server};
 use pgisle_engine::postgres::conninfo::{ConnectOptions, Resolved};
 use pgisle_engine::spec_files::{self, SpecFiles};
@@ -40,19 +40,47 @@ pub(crate) struct Project {
     explicit: BTreeSet<String>,
     /// Whether it is the private cluster that is meant.
     is_dev: bool,
+    /// Whether the private cluster is meant and does not run.
+    is_down: bool,
 }
 
 impl Project {
     /// Reads everything that a spec is made of; with `-dev` the private cluster's address is laid over it.
-    pub(crate) fn load(session: &Session) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) async fn load(session: &Session) -> Result<Self, Vec<Diagnostic>> {
+        Self::load_for(session, session.global.is_dev()).await
+    }
+
+    /// The same for the private cluster, whatever the command line says.
+    pub(crate) async fn load_dev(session: &Session) -> Result<Self, Vec<Diagnostic>> {
+        Self::load_for(session, true).await
+    }
+
+    async fn load_for(session: &Session, is_dev: bool) -> Result<Self, Vec<Diagnostic>> {
         let mut sources = Self::read(session)?;
-        let is_dev = session.global.is_dev();
+        let mut is_down = false;
         if is_dev {
-            let found = dev::load(Path::new(HERE)).map_err(|error| vec![error.to_diagnostic()])?;
-            let cluster = found.ok_or_else(|| vec![Self::dev_is_down("there is no private cluster in this project")])?;
-            overlay(&mut sources, &cluster);
+            match dev::status(Path::new(HERE)).await.map_err(|error| vec![error.to_diagnostic()])? {
+                Status::Running { cluster, pooler } => overlay(&mut sources, &cluster, pooler.as_ref()),
+                Status::Stopped(cluster) => {
+                    overlay(&mut sources, &cluster, None);
+                    is_down = true;
+                }
+                Status::Absent => return Err(vec![Self::dev_is_down("there is no private cluster in this project")]),
+            }
         }
-        Self::of(&sources, is_dev)
+        let project = Self { is_down, ..Self::of(&sources, is_dev)? };
+        let environment = project.spec.settings.environment;
+        if is_dev && environment != Environment::Development {
+            // Its passwords and generated files would be taken for the real ones, and overwrite them.
+            return Err(vec![
+                Diagnostic::error(Code::SPEC_CONFLICT, format!("the private cluster cannot be environment \"{environment}\""))
+                    .detail(
+                        "The generated files and passwords of that environment would be overwritten with those of this machine.",
+                    )
+                    .hint("Use -dev with environment development, which is the default."),
+            ]);
+        }
+        Ok(project)
     }
 
     /// The same without the private cluster, for what needs no server.
@@ -75,7 +103,7 @@ impl Project {
         let Loaded { spec, secrets, diagnostics, origins } = load(sources);
         match spec {
             Some(spec) if !any_error(&diagnostics) => {
-                Ok(Self { spec, secrets, warnings: diagnostics, explicit: origins.into_keys().collect(), is_dev })
+                Ok(Self { spec, secrets, warnings: diagnostics, explicit: origins.into_keys().collect(), is_dev, is_down: false })
             }
             _ => Err(diagnostics),
         }
@@ -87,12 +115,9 @@ impl Project {
     }
 
     /// How to reach the server; adds what is to be said about it.
-    pub(crate) async fn connect_options(&mut self) -> Result<ConnectOptions, Vec<Diagnostic>> {
-        if self.is_dev {
-            let status = dev::status(Path::new(HERE)).await.map_err(|error| vec![error.to_diagnostic()])?;
-            if !matches!(status, dev::Status::Running { .. }) {
-                return Err(vec![Self::dev_is_down("the private cluster is not running")]);
-            }
+    pub(crate) fn connect_options(&mut self) -> Result<ConnectOptions, Vec<Diagnostic>> {
+        if self.is_down {
+            return Err(vec![Self::dev_is_down("the private cluster is not running")]);
         }
         let password: Option<&Secret> = self.secrets.postgres_password.as_ref();
         let Resolved { options, warnings } =
@@ -148,11 +173,11 @@ impl Project {
     /// Puts the private PgBouncer on the files that were just written, and has them name its port.
     pub(crate) async fn refresh_pooler(&mut self, credentials: &Credentials) -> Result<(), Diagnostic> {
         let settings = &self.spec.settings;
-        if !self.is_dev || !settings.enable_pgbouncer || self.spec.services.is_empty() {
-            return Ok(());
-        }
         let folder = self.folder().join("pgbouncer");
         let (ini, userlist) = (folder.join("pgbouncer.ini"), folder.join("userlist.txt"));
+        if !self.is_dev || !settings.enable_pgbouncer || !ini.exists() || !userlist.exists() {
+            return Ok(());
+        }
         let wanted = settings.pgbouncer_port;
         let mut options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new() };
         let here = Path::new(HERE);
@@ -174,7 +199,7 @@ impl Project {
 }
 
 /// What the private cluster is, as settings that win over all others.
-fn overlay(sources: &mut Sources, cluster: &DevCluster) {
+fn overlay(sources: &mut Sources, cluster: &DevCluster, pooler: Option<&Pooler>) {
     let DevCluster { host, port, admin, password, database, .. } = cluster;
     for (name, value) in [
         ("postgres_host", host.as_str()),
@@ -189,5 +214,8 @@ fn overlay(sources: &mut Sources, cluster: &DevCluster) {
         ("pgbouncer_host", LOOPBACK),
     ] {
         sources.push_command_line(format!("{name}={value}"));
+    }
+    if let Some(Pooler { port, .. }) = pooler {
+        sources.push_command_line(format!("pgbouncer_port={port}"));
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    let project = Project::load(session)?;
+    let project = Project::load(session).await?;
     let adopt = change::services(&project, &args.services)?;
     let change = Change {
         targets: adopt.iter().cloned().map(Target::Service).collect(),
@@ -41,5 +41,5 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         allow_incomplete: args.allow_incomplete,
         ..Change::default()
     };
-    Box::pin(Site::of(session, project).await?.carry_out(change)).await
+    Box::pin(Site::of(session, project)?.carry_out(change)).await
 }

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::plan::DestroyScope;
 use pgisle_engine::apply::SavedPlan;
+use pgisle_engine::postgres::conninfo::ConnectOptions;
+use pgisle_engine::postgres::inspect::inspect_shared;
+use pgisle_engine::postgres::session::Session as Server;
 
 use super::change::{self, Approval, Change, Site};
 use crate::project::Project;
@@ -56,7 +59,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         overwrite: args.overwrite,
         ..Change::default()
     };
-    let mut project = Project::load(session)?;
+    let mut project = Project::load(session).await?;
     if let Some(path) = &args.plan_file {
         let saved = SavedPlan::read(path).map_err(|error| vec![error.diagnostic()])?;
         change.destroy = saved.destroy_force.map(|force| DestroyScope { force });
@@ -65,6 +68,25 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         // It was shown when it was saved, and nothing else than what was shown will be done.
         change.approval = Approval::Given;
         project.spec = saved.spec;
+        let site = Site::of(session, project)?;
+        check_cluster(&site.connect, saved.cluster.as_deref()).await?;
+        return Box::pin(site.carry_out(change)).await;
     }
-    Box::pin(Site::of(session, project).await?.carry_out(change)).await
+    Box::pin(Site::of(session, project)?.carry_out(change)).await
+}
+
+/// Two clusters in the same state need the same plan, and still the wrong one must not get it.
+async fn check_cluster(connect: &ConnectOptions, planned_for: Option<&str>) -> Result<(), Vec<Diagnostic>> {
+    let Some(planned_for) = planned_for else { return Ok(()) };
+    let server = Server::connect(&connect.for_purpose("apply")).await.map_err(|error| vec![error.diagnostic()])?;
+    let inventory = inspect_shared(&server).await.map_err(|error| vec![error.diagnostic()]);
+    server.close().await;
+    match inventory?.server.system_identifier.known() {
+        Some(identifier) if identifier != planned_for => Err(vec![
+            Diagnostic::error(Code::APPLY_STALE, "the plan was made for another cluster")
+                .detail(format!("It is for the cluster {planned_for}, and at {} is {identifier}.", connect.endpoint()))
+                .hint("Go to the cluster that was planned for, or plan again for this one."),
+        ]),
+        _ => Ok(()),
+    }
 }

@@ -21,8 +21,8 @@ use crate::view::human;
 pub(crate) struct Args {}
 
 pub(crate) async fn run(session: &Session, _args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    let mut project = Project::load(session)?;
-    let options = project.connect_options().await?.for_purpose("budget");
+    let mut project = Project::load(session).await?;
+    let options = project.connect_options()?.for_purpose("budget");
     let server = pgisle_engine::postgres::session::Session::connect(&options).await.map_err(|error| vec![error.diagnostic()])?;
     let inventory = inspect_shared(&server).await.map_err(|error| vec![error.diagnostic()])?;
     server.close().await;

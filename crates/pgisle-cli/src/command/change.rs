@@ -66,12 +66,12 @@ pub(super) struct Site<'s> {
 impl<'s> Site<'s> {
     /// Reads the files and works out how to reach the server. Connects to nothing.
     pub(super) async fn open(session: &'s Session) -> Result<Self, Vec<Diagnostic>> {
-        Self::of(session, Project::load(session)?).await
+        Self::of(session, Project::load(session).await?)
     }
 
     /// The same for a project that was read already.
-    pub(super) async fn of(session: &'s Session, mut project: Project) -> Result<Self, Vec<Diagnostic>> {
-        let connect = project.connect_options().await?;
+    pub(super) fn of(session: &'s Session, mut project: Project) -> Result<Self, Vec<Diagnostic>> {
+        let connect = project.connect_options()?;
         let store = project.store()?;
         Ok(Self { session, project, connect, store })
     }
@@ -148,10 +148,10 @@ impl<'s> Site<'s> {
         if change.expected.as_ref().is_some_and(|expected| *expected != planned.plan.fingerprint()) {
             return Err(vec![apply::ApplyError::Stale.diagnostic()]);
         }
-        if !planned.plan.is_empty() {
+        let files = if change.destroy.is_some() { Vec::new() } else { self.project.artifact_changes(credentials)? };
+        if !planned.plan.is_empty() || human::plan::any_change(&files) {
             let console = &self.session.console;
             console.show(&human::plan::planned(planned, self.depth()));
-            let files = if change.destroy.is_some() { Vec::new() } else { self.project.artifact_changes(credentials)? };
             console.show(&human::plan::files(&self.project.folder(), &files));
             console.find(&planned.diagnostics);
             console.find(&blocked(&planned.report.blocked, true));
@@ -226,7 +226,8 @@ pub(super) fn blocked(blocked: &[Blocked], is_fine: bool) -> Vec<Diagnostic> {
             diagnostic
         })
         .collect();
-    if !blocked.is_empty() && !is_fine {
+    // What a destroy leaves is told by itself; there is nothing to apply again.
+    if !blocked.is_empty() && !is_fine && diagnostics.iter().all(|diagnostic| diagnostic.code != Code::PLAN_DATA_LOSS) {
         diagnostics.push(
             Diagnostic::error(Code::APPLY_INCOMPLETE, "part of the work could not be done")
                 .detail("What could be done is done. Each thing that is left is listed above, with the reason.")

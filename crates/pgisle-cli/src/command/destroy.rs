@@ -38,7 +38,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         let summary = format!("-target cannot be \"{}\" here", name_of(other));
         return Err(vec![Diagnostic::error(Code::PLAN_UNKNOWN_TARGET, summary).hint("destroy takes service.NAME or monitoring.")]);
     }
-    let project = Project::load(session)?;
+    let project = Project::load(session).await?;
     // Several targets are confirmed together, one behind the other, as they were given.
     let name = match targets.as_slice() {
         [] => project.spec.settings.environment.to_string(),
@@ -50,7 +50,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         approval: if args.auto_approve { Approval::Given } else { Approval::Name(name) },
         ..Change::default()
     };
-    Box::pin(Site::of(session, project).await?.carry_out(change)).await
+    Box::pin(Site::of(session, project)?.carry_out(change)).await
 }
 
 fn name_of(target: &Target) -> String {

@@ -87,12 +87,26 @@ async fn up(session: &Session, args: &UpArgs) -> Result<Report, Vec<Diagnostic>>
     let progress = Progress::new(&session.console, "starting");
     let work = dev::up(Path::new("."), &options);
     let (cluster, change) = progress.watch(Box::pin(work)).await.map_err(|error| vec![error.to_diagnostic()])?;
+    let diagnostics = start_pooler(session).await.err();
     let word = match change {
         UpChange::None => "running",
         UpChange::Started => "started",
         UpChange::Created => "created",
     };
-    Ok(Report::new().human(human::dev::up(&cluster, change)).member("change", word).member("cluster", value(&cluster)))
+    Ok(Report::new()
+        .human(human::dev::up(&cluster, change))
+        .member("change", word)
+        .member("cluster", value(&cluster))
+        .diagnostics(diagnostics))
+}
+
+/// Starts PgBouncer on what an earlier apply has generated, because it went down with the cluster. Files that cannot be read
+/// are for other commands to report: the cluster runs all the same.
+async fn start_pooler(session: &Session) -> Result<(), Diagnostic> {
+    let Ok(mut project) = Project::load_dev(session).await else { return Ok(()) };
+    let Ok(store) = project.store() else { return Ok(()) };
+    let credentials = store.load().map_err(|error| error.diagnostic())?;
+    project.refresh_pooler(&credentials).await
 }
 
 /// What the cluster is to be. A project says who its administrator is; without one the defaults do.

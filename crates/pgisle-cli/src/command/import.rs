@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
                 .command("pgisle import service.users link_users"),
         ]);
     };
-    let project = Project::load(session)?;
+    let project = Project::load(session).await?;
     let adopt = change::services(&project, &[name.to_string()])?;
     let wanted = &project.spec.services[&name].database;
     if wanted.as_str() != args.id {
@@ -59,5 +59,5 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         allow_incomplete: args.allow_incomplete,
         ..Change::default()
     };
-    Box::pin(Site::of(session, project).await?.carry_out(change)).await
+    Box::pin(Site::of(session, project)?.carry_out(change)).await
 }

@@ -134,7 +134,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Plan(args) => wait(plan::run(session, &args)),
         Command::Apply(args) => wait(apply::run(session, &args)),
         Command::Destroy(args) => wait(destroy::run(session, &args)),
-        Command::Output(args) => output::run(session, &args).unwrap_or_else(Report::failures),
+        Command::Output(args) => wait(output::run(session, &args)),
         Command::Import(args) => wait(import::run(session, &args)),
         Command::Adopt(args) => wait(adopt::run(session, &args)),
         Command::Retire(args) => wait(retire::run(session, &args)),

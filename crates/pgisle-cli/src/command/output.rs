@@ -25,8 +25,8 @@ pub(crate) struct Args {
     raw: bool,
 }
 
-pub(crate) fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    let project = Project::load(session)?;
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let project = Project::load(session).await?;
     let credentials = project.store()?.load().map_err(|error| vec![error.diagnostic()])?;
     let artifacts = project.artifacts(&credentials);
     let folder = project.folder().display().to_string();

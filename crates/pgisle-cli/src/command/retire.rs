@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    let project = Project::load(session)?;
+    let project = Project::load(session).await?;
     let mut targets = Vec::new();
     let mut diagnostics = Vec::new();
     for text in &args.services {
@@ -55,5 +55,5 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         approval: if args.auto_approve { Approval::Given } else { Approval::Yes },
         ..Change::default()
     };
-    Box::pin(Site::of(session, project).await?.carry_out(change)).await
+    Box::pin(Site::of(session, project)?.carry_out(change)).await
 }

@@ -26,6 +26,10 @@ pub(crate) fn applied(applied: &Applied, folder: &Path, files: &[Change], done: 
 
 /// After a destroy.
 pub(crate) fn destroyed(applied: &Applied) -> String {
+    if applied.planned.plan.is_empty() {
+        let nothing = if applied.planned.report.blocked.is_empty() { "There is nothing to drop." } else { "Nothing was dropped." };
+        return format!("{nothing}\n");
+    }
     ending(applied, "Destroy", ["added", "changed", "removed"], applied.failures.is_empty())
 }
 
