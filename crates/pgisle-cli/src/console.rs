@@ -95,6 +95,14 @@ impl Console {
         self.wish.format == Format::Human && self.wish.verbosity > Verbosity::Quiet && io::stderr().is_terminal()
     }
 
+    /// How many columns standard output has.
+    pub(crate) fn width(&self) -> usize {
+        // A page of a log, where there is no terminal to ask.
+        const WIDTH_DEFAULT: usize = 120;
+        let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        if columns == 0 { WIDTH_DEFAULT } else { columns }
+    }
+
     /// True when colours are shown on standard error.
     pub(crate) fn colors_on_stderr(&self) -> bool {
         self.choice(&io::stderr()) != ColorChoice::Never
@@ -149,6 +157,9 @@ impl Console {
             Format::Human => {
                 self.out(&report.human);
                 let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                if report.is_told {
+                    return exit;
+                }
                 let new: Vec<Diagnostic> =
                     report.diagnostics.into_iter().filter(|diagnostic| !shown.contains(diagnostic)).collect();
                 self.note(&human::diagnostic::all(&new, self.wish.verbosity));

@@ -25,9 +25,18 @@ use crate::session::Session;
 #[command(after_long_help = "Examples:
 
   $ pgisle apply
+  …
+  Do you want to make these changes?
+    pgisle will do what is shown above.
+    Only 'yes' will be accepted.
+
+    Enter a value: yes
+
+  Apply complete. 32 added, 38 changed, 0 removed.
+  27 files written in generated/development.
+
   $ pgisle apply -auto-approve            # in a pipeline: does not ask
-  $ pgisle apply -target=service.users
-  $ pgisle apply monday.pgplan            # a saved plan has been seen already: does not ask
+  $ pgisle apply monday.pgplan            # a saved plan was seen already: does not ask
   $ pgisle apply -lock-timeout=5m         # waits for another run to end")]
 pub(crate) struct Args {
     /// A plan that plan -out saved.

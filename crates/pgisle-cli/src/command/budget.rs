@@ -17,6 +17,14 @@ use crate::view::human;
 #[command(after_long_help = "Examples:
 
   $ pgisle budget
+    service  instances  pool  at most  login's limit  database's limit
+    billing          1    10       10             50               100
+    orders           2    10       20             50               100
+
+  3 instances hold 30 connections when every pool is full.
+  …
+  The server has 100 connections, 97 of them for services. Left: 62
+
   $ pgisle budget -json | jq .budget.server.headroom")]
 pub(crate) struct Args {}
 

@@ -19,6 +19,7 @@ mod retire;
 mod rotate;
 mod status;
 mod validate;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Adopt(adopt::Args),
     Retire(retire::Args),
     Rotate(rotate::Args),
+    Verify(verify::Args),
     Status(status::Args),
     Budget(budget::Args),
     Dev(dev::Args),
@@ -72,6 +74,7 @@ const NAMES: &[&str] = &[
     "adopt",
     "retire",
     "rotate",
+    "verify",
     "status",
     "budget",
     "dev",
@@ -104,6 +107,7 @@ impl Command {
             Self::Adopt(_) => "adopt",
             Self::Retire(_) => "retire",
             Self::Rotate(_) => "rotate",
+            Self::Verify(_) => "verify",
             Self::Status(_) => "status",
             Self::Budget(_) => "budget",
             Self::Dev(_) => "dev",
@@ -139,6 +143,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Adopt(args) => wait(adopt::run(session, &args)),
         Command::Retire(args) => wait(retire::run(session, &args)),
         Command::Rotate(args) => wait(rotate::run(session, &args)),
+        Command::Verify(args) => wait(verify::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Dev(args) => wait(dev::run(session, &args)),

@@ -22,9 +22,15 @@ use crate::view::{human, json};
 #[command(after_long_help = "Examples:
 
   $ pgisle plan
-  $ pgisle plan -v -target=service.users
-  $ pgisle plan -out=monday.pgplan && pgisle apply monday.pgplan
-  $ pgisle plan -detailed-exitcode    # 0: nothing to do, 2: changes, 1: an error")]
+  service.billing
+    ~ role/shop_billing_user  change role \"shop_billing_user\": at most 40 connections
+    ~ database                fence database \"shop_billing\": CONNECT taken from PUBLIC (drift: …)
+
+  Plan: 0 to add, 2 to change, 0 to remove.
+
+  $ pgisle plan -v -target=service.users              # with the SQL, for one service
+  $ pgisle plan -out=monday.pgplan                    # for apply to do exactly this
+  $ pgisle plan -detailed-exitcode                    # 0: nothing to do, 2: changes, 1: an error")]
 pub(crate) struct Args {
     /// Save the plan, so that apply does exactly this, or refuses when the cluster has moved.
     #[arg(long, value_name = "FILE")]

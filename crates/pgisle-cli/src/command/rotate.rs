@@ -22,6 +22,11 @@ use crate::view::human;
 #[command(after_long_help = "Examples:
 
   $ pgisle rotate users
+  Rotated. Both logins work until the old one is shut out.
+
+    service  new login          old login
+    users    link_users_user_b  link_users_user
+
   $ pgisle rotate users -finish -wait=10m    # waits for the old sessions to end
   $ pgisle rotate -all")]
 pub(crate) struct Args {

@@ -18,6 +18,13 @@ use crate::view::human;
 #[command(after_long_help = "Examples:
 
   $ pgisle status
+  PostgreSQL 17.6, 12 of 97 connections in use
+
+    service     state    database          size  connections  login              connections
+    ai          ready    link_ai         7.3 MB     8 of 100  link_ai_user           8 of 50
+    search      retired  link_search      91 MB     0 of 100  link_search_user (shut out)  0
+    monitoring                                                link_monitoring         1 of 5
+
   $ pgisle status -json | jq '.status.services[].connections'")]
 pub(crate) struct Args {}
 

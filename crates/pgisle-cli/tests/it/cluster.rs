@@ -161,6 +161,20 @@ async fn work_for_someone_with_more_rights_is_named_and_the_rest_is_done() {
 }
 
 #[tokio::test]
+async fn isolation_is_proved_and_a_leak_is_found() {
+    let cluster = Cluster::start().await;
+    let place = project(&cluster);
+    assert_eq!(exit(&place, &["apply", "-auto-approve"]), Some(0));
+    insta::assert_snapshot!("isolated", seen(&place, &cluster, &["verify"]));
+    cluster.psql("GRANT CONNECT ON DATABASE shop_billing TO shop_orders_user").await;
+    let leak = document(&place, &["verify", "-junit=verify.xml"]);
+    assert_eq!((&leak["exit_code"], &leak["proof"]["verdict"]), (&1.into(), &"leaking".into()));
+    assert_eq!(leak["diagnostics"][0]["code"], "PI0501");
+    assert!(place.read("verify.xml").contains("<failure"));
+    insta::assert_snapshot!("leaking", seen(&place, &cluster, &["verify", "-static"]));
+}
+
+#[tokio::test]
 async fn every_command_speaks_json() {
     let cluster = Cluster::start().await;
     let place = project(&cluster);

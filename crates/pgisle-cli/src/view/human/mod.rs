@@ -7,6 +7,7 @@ pub(crate) mod diagnostic;
 pub(crate) mod explanation;
 pub(crate) mod formatting;
 pub(crate) mod help;
+pub(crate) mod isolation;
 pub(crate) mod plan;
 pub(crate) mod question;
 pub(crate) mod rotation;
