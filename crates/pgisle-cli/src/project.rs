@@ -100,7 +100,8 @@ impl Project {
     }
 
     fn of(sources: &Sources, is_dev: bool) -> Result<Self, Vec<Diagnostic>> {
-        let Loaded { spec, secrets, diagnostics, origins } = load(sources);
+        let Loaded { spec, secrets, mut diagnostics, origins } = load(sources);
+        diagnostics.extend(spec.iter().flat_map(|spec| artifact::problems(spec, &Credentials::default())));
         match spec {
             Some(spec) if !any_error(&diagnostics) => {
                 Ok(Self { spec, secrets, warnings: diagnostics, explicit: origins.into_keys().collect(), is_dev, is_down: false })
@@ -153,6 +154,9 @@ impl Project {
 
     /// The files that go with these credentials.
     pub(crate) fn artifacts(&self, credentials: &Credentials) -> Vec<Artifact> {
+        if self.spec.services.is_empty() {
+            return Vec::new();
+        }
         artifact::generate(&self.spec, &self.endpoint(), credentials)
     }
 

@@ -39,7 +39,11 @@ pub struct Rotated {
 /// # Errors
 /// What stands in the way. Nothing is changed when a service cannot be rotated; when only the server's part failed, running it
 /// again goes on from there.
-pub async fn begin(request: &Request<'_>, services: &BTreeSet<ServiceName>, events: Events<'_>) -> Result<Rotated, Vec<Diagnostic>> {
+pub async fn begin(
+    request: &Request<'_>,
+    services: &BTreeSet<ServiceName>,
+    events: Events<'_>,
+) -> Result<Rotated, Vec<Diagnostic>> {
     let now = now_rfc3339();
     transit(request, services, |service, logins| {
         rotation::begin(service, request.secrets, logins, &mut system_random, &now).map(|_begun| ())

@@ -170,17 +170,14 @@ impl<'s> Site<'s> {
         diagnostics.extend(applied.diagnostics());
         let mut files = Vec::new();
         // The files follow the credentials, which are saved; that a step failed makes them no less true.
-        let written = if change.destroy.is_some() {
-            Ok(Vec::new())
-        } else {
-            self.project.write_artifacts(&applied.credentials, change.overwrite)
-        };
-        match written {
+        if change.destroy.is_some() {
+            // Files of services that are gone would hold passwords of nobody.
+            self.project.spec.services.retain(|name, _| applied.credentials.services.contains_key(name));
+        }
+        match self.project.write_artifacts(&applied.credentials, change.overwrite) {
             Ok(changes) => {
                 files = changes;
-                if change.destroy.is_none() {
-                    diagnostics.extend(self.project.refresh_pooler(&applied.credentials).await.err());
-                }
+                diagnostics.extend(self.project.refresh_pooler(&applied.credentials).await.err());
             }
             Err(diagnostic) => diagnostics.push(diagnostic),
         }

@@ -121,6 +121,11 @@ async fn a_service_leaves_and_is_dropped() {
     insta::assert_snapshot!("destroy", seen(&place, &cluster, &["destroy", target, "-auto-approve", "-force"]));
     assert_eq!(cluster.psql("SELECT count(*) FROM pg_database WHERE datname = 'shop_billing'").await, "0");
     assert_eq!(exit(&place, &["destroy", "-auto-approve"]), Some(64));
+    assert!(!place.project().join("generated/development/.env/.env.billing").exists());
+    assert!(!place.read(".pgisle/development/credentials.json").contains("shop_billing_user"));
+    // An unknown target stops everything, also where nobody is asked.
+    let unknown = ["apply", "-auto-approve", "-target=service.nothing", "-target=service.orders"];
+    assert_eq!(exit(&place, &unknown), Some(64));
 }
 
 #[tokio::test]
