@@ -241,3 +241,27 @@ async fn a_server_that_is_away_is_unavailable() {
         assert_eq!(exit(&place, &[command]), Some(69), "{command}");
     }
 }
+
+/// The loop of the Terraform configuration's README, with nothing but the command's name changed.
+const LOOP: &str = r#"
+for service in users chat ai search discovery; do
+  echo "Testing $service database connection..."
+  PGPASSWORD=$(pgisle output -json service_passwords | jq -r ".${service}") \
+    psql -h localhost -U "link_${service}_user" -d "link_${service}" -c "SELECT 1;"
+done
+"#;
+
+#[tokio::test]
+async fn the_old_loop_over_the_services_goes_on_working() {
+    let cluster = Cluster::start().await;
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap();
+    let place = project(&cluster).on_path(folder).variable("PGPORT", &cluster.port().to_string());
+    std::fs::remove_file(place.project().join("pgisle.hcl")).unwrap();
+    assert_eq!(exit(&place, &["init"]), Some(0));
+    assert_eq!(exit(&place, &["apply", "-auto-approve"]), Some(0));
+    let output = place.command("/bin/bash").args(["-euc", LOOP]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text.matches("(1 row)").count(), 5, "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let monitoring: Value = serde_json::from_slice(&place.pgisle(&["output", "-json", "monitoring_user"]).stdout).unwrap();
+    assert!(monitoring["password"].is_string(), "{:?}", monitoring.as_object().map(|fields| fields.keys().collect::<Vec<_>>()));
+}
