@@ -58,7 +58,10 @@ impl<'c> Progress<'c> {
     /// Follows the engine.
     pub(crate) fn event(&self, event: &Event<'_>) {
         match event {
-            Event::WaitingForLock { holder } => self.say_once(&format!("Waiting for the run lock: {}.\n", harmless(holder))),
+            Event::WaitingForLock { holder } => {
+                self.say_once(&format!("Waiting for the run lock: {}.\n", harmless(holder)));
+                self.current("waiting for the run lock".to_owned());
+            }
             Event::Inspected { done, total } => self.update(*done, *total, "reading databases"),
             Event::Planned(planned) => self.update(0, planned.plan.steps().count(), ""),
             Event::StepStarted(step) => self.current(step.address.to_string()),
@@ -127,10 +130,14 @@ impl<'c> Progress<'c> {
                 Err(_still_working) => self.show(),
             }
         };
+        self.clear();
+        outcome
+    }
+
+    fn clear(&self) {
         if let Some(bar) = self.state().bar.take() {
             bar.finish_and_clear();
         }
-        outcome
     }
 
     fn show(&self) {
@@ -148,6 +155,7 @@ impl<'c> Progress<'c> {
         let mut state = self.state();
         let State { done, total, current, bar, .. } = &mut *state;
         let bar = bar.get_or_insert_with(|| self.new_bar());
+        bar.set_style(self.style(*total));
         bar.set_length(*total as u64);
         bar.set_position(*done as u64);
         bar.set_message(current.clone());
@@ -156,16 +164,21 @@ impl<'c> Progress<'c> {
 
     fn new_bar(&self) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_elapsed(self.started.elapsed());
-        let template = if self.console.colors_on_stderr() {
-            "  {prefix} {bar:28.cyan} {pos}/{len}  {elapsed}  {msg:.dim}"
-        } else {
-            "  {prefix} {bar:28} {pos}/{len}  {elapsed}  {msg}"
-        };
-        // The template is a constant; were it wrong, the default style would do.
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.progress_chars("━╸─"));
         bar.set_prefix(self.verb);
         bar
+    }
+
+    /// A bar, or only the time where it is not known yet how much there is to do.
+    fn style(&self, total: usize) -> ProgressStyle {
+        let template = match (total, self.console.colors_on_stderr()) {
+            (0, true) => "  {prefix}  {elapsed}  {msg:.dim}",
+            (0, false) => "  {prefix}  {elapsed}  {msg}",
+            (_, true) => "  {prefix} {bar:28.cyan} {pos}/{len}  {elapsed}  {msg:.dim}",
+            (_, false) => "  {prefix} {bar:28} {pos}/{len}  {elapsed}  {msg}",
+        };
+        // The templates are constants; were one wrong, the default style would do.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        style.progress_chars("━╸─")
     }
 
     fn add_line(&self) {
@@ -175,6 +188,15 @@ impl<'c> Progress<'c> {
         }
         state.last_line = Instant::now();
         let State { done, total, current, .. } = &*state;
-        self.console.note(&format!("{}: {done} of {total} after {} s, {current}\n", self.verb, self.started.elapsed().as_secs()));
+        let far = if *total == 0 { String::new() } else { format!(" {done} of {total}") };
+        let with = if current.is_empty() { String::new() } else { format!(", {current}") };
+        self.console.note(&format!("{}:{far} after {} s{with}\n", self.verb, self.started.elapsed().as_secs()));
+    }
+}
+
+/// Work that was interrupted leaves no half-drawn line behind.
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
