@@ -59,7 +59,7 @@ impl Project {
         let mut sources = Self::read(session)?;
         let mut is_down = false;
         if is_dev {
-            match dev::status(Path::new(HERE)).await.map_err(|error| vec![error.to_diagnostic()])? {
+            match dev::status(Path::new(HERE)).await.map_err(|error| vec![error.diagnostic()])? {
                 Status::Running { cluster, pooler } => overlay(&mut sources, &cluster, pooler.as_ref()),
                 Status::Stopped(cluster) => {
                     overlay(&mut sources, &cluster, None);
@@ -185,13 +185,13 @@ impl Project {
         let wanted = settings.pgbouncer_port;
         let mut options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new() };
         let here = Path::new(HERE);
-        let running = dev::reload_pgbouncer(here, &options).await.map_err(|error| error.to_diagnostic())?;
+        let running = dev::reload_pgbouncer(here, &options).await.map_err(|error| error.diagnostic())?;
         let pooler = match (running, find_pgbouncer().await) {
             (Some(pooler), _) => pooler,
             (None, None) => return Ok(()),
             (None, Some(program)) => {
                 options.port = server::is_free(wanted).then_some(wanted);
-                dev::start_pgbouncer(here, &program, &options).await.map_err(|error| error.to_diagnostic())?
+                dev::start_pgbouncer(here, &program, &options).await.map_err(|error| error.diagnostic())?
             }
         };
         if pooler.port != wanted {

@@ -86,7 +86,7 @@ async fn up(session: &Session, args: &UpArgs) -> Result<Report, Vec<Diagnostic>>
     let options = options(session, args.major)?;
     let progress = Progress::new(&session.console, "starting");
     let work = dev::up(Path::new("."), &options);
-    let (cluster, change) = progress.watch(Box::pin(work)).await.map_err(|error| vec![error.to_diagnostic()])?;
+    let (cluster, change) = progress.watch(Box::pin(work)).await.map_err(|error| vec![error.diagnostic()])?;
     let diagnostics = start_pooler(session).await.err();
     let word = match change {
         UpChange::None => "running",
@@ -126,7 +126,7 @@ fn options(session: &Session, major: Option<u32>) -> Result<UpOptions, Vec<Diagn
 async fn down(session: &Session, args: &DownArgs) -> Result<Report, Vec<Diagnostic>> {
     let progress = Progress::new(&session.console, "stopping");
     let change =
-        progress.watch(Box::pin(dev::down(Path::new("."), args.destroy))).await.map_err(|error| vec![error.to_diagnostic()])?;
+        progress.watch(Box::pin(dev::down(Path::new("."), args.destroy))).await.map_err(|error| vec![error.diagnostic()])?;
     let (word, text) = match change {
         DownChange::None => ("none", "It was not running."),
         DownChange::Stopped => ("stopped", "Stopped. Its data is kept; `pgisle dev up` brings it back."),
@@ -136,7 +136,7 @@ async fn down(session: &Session, args: &DownArgs) -> Result<Report, Vec<Diagnost
 }
 
 async fn status() -> Result<Report, Vec<Diagnostic>> {
-    let status = dev::status(Path::new(".")).await.map_err(|error| vec![error.to_diagnostic()])?;
+    let status = dev::status(Path::new(".")).await.map_err(|error| vec![error.diagnostic()])?;
     let report = Report::new();
     Ok(match status {
         Status::Running { cluster, pooler } => report
