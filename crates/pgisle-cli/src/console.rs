@@ -3,11 +3,13 @@
 //! Standard output carries the result and nothing else: text for people, or with `-json` exactly one document. Standard error
 //! carries findings, progress and questions for people; with `-json` it stays empty but for questions.
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
+use pgisle_core::diagnostic::Diagnostic;
 
 use crate::exit::Exit;
 use crate::report::Report;
@@ -62,13 +64,15 @@ impl Wish {
 pub(crate) struct Console {
     wish: Wish,
     /// Set once a reader has gone away; what is left to print is then dropped, while the work goes on.
-    gone: Cell<bool>,
+    gone: AtomicBool,
+    /// Findings that were shown before the end, so that the end does not repeat them.
+    shown: Mutex<Vec<Diagnostic>>,
 }
 
 impl Console {
     /// Takes hold of the terminal.
     pub(crate) fn new(wish: Wish) -> Self {
-        Self { wish, gone: Cell::new(false) }
+        Self { wish, gone: AtomicBool::new(false), shown: Mutex::default() }
     }
 
     /// Whom the output is for.
@@ -91,6 +95,14 @@ impl Console {
         self.wish.format == Format::Human && self.wish.verbosity > Verbosity::Quiet && io::stderr().is_terminal()
     }
 
+    /// How many columns standard output has.
+    pub(crate) fn width(&self) -> usize {
+        // A page of a log, where there is no terminal to ask.
+        const WIDTH_DEFAULT: usize = 120;
+        let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        if columns == 0 { WIDTH_DEFAULT } else { columns }
+    }
+
     /// True when colours are shown on standard error.
     pub(crate) fn colors_on_stderr(&self) -> bool {
         self.choice(&io::stderr()) != ColorChoice::Never
@@ -110,6 +122,15 @@ impl Console {
         let mut stream = AutoStream::new(stderr.lock(), choice);
         // Nobody is left to be told when standard error is gone.
         let _gone = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    }
+
+    /// Shows findings to people before the end: what they should know when they are asked.
+    pub(crate) fn find(&self, diagnostics: &[Diagnostic]) {
+        if self.wish.format == Format::Human && !diagnostics.is_empty() {
+            let text = human::diagnostic::all(diagnostics, self.wish.verbosity);
+            self.note(&format!("{text}\n"));
+            self.shown.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(diagnostics);
+        }
     }
 
     /// Asks a question and gives the answer's line; none when the input has ended.
@@ -135,14 +156,20 @@ impl Console {
             },
             Format::Human => {
                 self.out(&report.human);
-                self.note(&human::diagnostic::all(&report.diagnostics, self.wish.verbosity));
+                let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                if report.is_told {
+                    return exit;
+                }
+                let new: Vec<Diagnostic> =
+                    report.diagnostics.into_iter().filter(|diagnostic| !shown.contains(diagnostic)).collect();
+                self.note(&human::diagnostic::all(&new, self.wish.verbosity));
             }
         }
         exit
     }
 
     fn out(&self, text: &str) {
-        if self.gone.get() || text.is_empty() {
+        if self.gone.load(Ordering::Relaxed) || text.is_empty() {
             return;
         }
         let stdout = io::stdout();
@@ -151,7 +178,7 @@ impl Console {
         // `pgisle plan | head` is no error: the reader has seen enough. A full disk ends the same way, and the exit code
         // still tells how the work went.
         if stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err() {
-            self.gone.set(true);
+            self.gone.store(true, Ordering::Relaxed);
         }
     }
 

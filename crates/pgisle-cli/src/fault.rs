@@ -54,8 +54,12 @@ mod tests {
 
     #[test]
     fn a_panic_is_caught_and_what_to_report_is_said() {
+        // The hook is the whole process's, and other tests want theirs.
+        let others = panic::take_hook();
         install_hook("plan");
-        assert_eq!(guard(|| -> u8 { panic!("the sky fell") }), None);
+        let caught = guard(|| -> u8 { panic!("the sky fell") });
+        panic::set_hook(others);
+        assert_eq!(caught, None);
         assert_eq!(guard(|| 7), Some(7));
         let text = message("plan", "the sky fell", "src/x.rs:1");
         assert!(text.starts_with("error[PI0903]: "), "{text}");

@@ -3,8 +3,6 @@
 //! It holds no rule about databases: a command reads its arguments, calls the engine, and gives a [`report::Report`] back;
 //! [`console::Console`] is the one place that prints, [`exit::Exit`] the one table of exit codes.
 
-#![expect(dead_code, reason = "the commands that need it land next")]
-
 mod args;
 mod command;
 mod console;

@@ -1,12 +1,15 @@
 //! Progress on standard error: a bar on a terminal, a line now and then elsewhere, nothing for work that takes under a second.
 
-use std::cell::RefCell;
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use pgisle_engine::event::Event;
+
 use crate::console::{Console, Format, Verbosity};
+use crate::view::human::style::{BAD, GOOD, harmless, paint};
 
 /// Shorter work is over before anyone has read what it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,7 +26,7 @@ pub(crate) struct Progress<'c> {
     /// What is being done: `applying`.
     verb: &'static str,
     started: Instant,
-    state: RefCell<State>,
+    state: Mutex<State>,
 }
 
 struct State {
@@ -32,22 +35,78 @@ struct State {
     current: String,
     bar: Option<ProgressBar>,
     last_line: Instant,
+    said: String,
 }
 
 impl<'c> Progress<'c> {
     /// Begins.
     pub(crate) fn new(console: &'c Console, verb: &'static str) -> Self {
         let started = Instant::now();
-        let state = RefCell::new(State { done: 0, total: 0, current: String::new(), bar: None, last_line: started });
+        let state =
+            Mutex::new(State { done: 0, total: 0, current: String::new(), bar: None, last_line: started, said: String::new() });
         Self { console, verb, started, state }
     }
 
     /// Says how far it is, and with what it is busy.
     pub(crate) fn update(&self, done: usize, total: usize, current: impl Into<String>) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         (state.done, state.total, state.current) = (done, total, current.into());
         drop(state);
         self.show();
+    }
+
+    /// Follows the engine.
+    pub(crate) fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::WaitingForLock { holder } => {
+                self.say_once(&format!("Waiting for the run lock: {}.\n", harmless(holder)));
+                self.current("waiting for the run lock".to_owned());
+            }
+            Event::Inspected { done, total } => self.update(*done, *total, "reading databases"),
+            Event::Planned(planned) => self.update(0, planned.plan.steps().count(), ""),
+            Event::StepStarted(step) => self.current(step.address.to_string()),
+            Event::StepDone(step) => {
+                if self.console.verbosity() == Verbosity::Verbose {
+                    self.line(&format!(
+                        "  {} {}\n",
+                        paint(GOOD, "done"),
+                        harmless(&format!("{}: {}", step.address, step.summary()))
+                    ));
+                }
+                self.advance();
+            }
+            Event::StepFailed { step, .. } => {
+                self.line(&format!("  {} {}\n", paint(BAD, "failed"), harmless(&format!("{}: {}", step.address, step.summary()))));
+            }
+            Event::DatabaseDone(_) => {}
+            Event::ReadingBack => self.current("reading back".to_owned()),
+        }
+    }
+
+    /// Says what it is busy with.
+    fn current(&self, current: String) {
+        self.state().current = current;
+        self.show();
+    }
+
+    /// One more is done.
+    fn advance(&self) {
+        self.state().done += 1;
+        self.show();
+    }
+
+    fn say_once(&self, text: &str) {
+        let mut state = self.state();
+        if state.said != text {
+            text.clone_into(&mut state.said);
+            drop(state);
+            self.line(text);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while drawing leaves nothing half done that matters.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says something that stays, above the bar.
@@ -55,7 +114,7 @@ impl<'c> Progress<'c> {
         if self.console.format() == Format::Json || self.console.verbosity() == Verbosity::Quiet {
             return;
         }
-        let state = self.state.borrow();
+        let state = self.state();
         match &state.bar {
             Some(bar) => bar.suspend(|| self.console.note(text)),
             None => self.console.note(text),
@@ -71,10 +130,14 @@ impl<'c> Progress<'c> {
                 Err(_still_working) => self.show(),
             }
         };
-        if let Some(bar) = self.state.borrow_mut().bar.take() {
+        self.clear();
+        outcome
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = self.state().bar.take() {
             bar.finish_and_clear();
         }
-        outcome
     }
 
     fn show(&self) {
@@ -89,9 +152,10 @@ impl<'c> Progress<'c> {
     }
 
     fn draw(&self) {
-        let mut state = self.state.borrow_mut();
-        let State { done, total, current, bar, last_line: _ } = &mut *state;
+        let mut state = self.state();
+        let State { done, total, current, bar, .. } = &mut *state;
         let bar = bar.get_or_insert_with(|| self.new_bar());
+        bar.set_style(self.style(*total));
         bar.set_length(*total as u64);
         bar.set_position(*done as u64);
         bar.set_message(current.clone());
@@ -99,26 +163,40 @@ impl<'c> Progress<'c> {
     }
 
     fn new_bar(&self) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let template = if self.console.colors_on_stderr() {
-            "  {prefix} {bar:28.cyan} {pos}/{len}  {elapsed}  {msg:.dim}"
-        } else {
-            "  {prefix} {bar:28} {pos}/{len}  {elapsed}  {msg}"
-        };
-        // The template is a constant; were it wrong, the default style would do.
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.progress_chars("━╸─"));
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_elapsed(self.started.elapsed());
         bar.set_prefix(self.verb);
         bar
     }
 
+    /// A bar, or only the time where it is not known yet how much there is to do.
+    fn style(&self, total: usize) -> ProgressStyle {
+        let template = match (total, self.console.colors_on_stderr()) {
+            (0, true) => "  {prefix}  {elapsed}  {msg:.dim}",
+            (0, false) => "  {prefix}  {elapsed}  {msg}",
+            (_, true) => "  {prefix} {bar:28.cyan} {pos}/{len}  {elapsed}  {msg:.dim}",
+            (_, false) => "  {prefix} {bar:28} {pos}/{len}  {elapsed}  {msg}",
+        };
+        // The templates are constants; were one wrong, the default style would do.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        style.progress_chars("━╸─")
+    }
+
     fn add_line(&self) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state();
         if state.last_line.elapsed() < LINE_EVERY {
             return;
         }
         state.last_line = Instant::now();
         let State { done, total, current, .. } = &*state;
-        self.console.note(&format!("{}: {done} of {total} after {} s, {current}\n", self.verb, self.started.elapsed().as_secs()));
+        let far = if *total == 0 { String::new() } else { format!(" {done} of {total}") };
+        let with = if current.is_empty() { String::new() } else { format!(", {current}") };
+        self.console.note(&format!("{}:{far} after {} s{with}\n", self.verb, self.started.elapsed().as_secs()));
+    }
+}
+
+/// Work that was interrupted leaves no half-drawn line behind.
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

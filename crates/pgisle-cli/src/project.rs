@@ -1,15 +1,32 @@
-//! From the command line to a spec, and from a spec to the server: what nearly every command begins with.
+//! From the command line to a spec, and from a spec to the server, the credentials and the generated files: what nearly every
+//! command begins with.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use pgisle_core::diagnostic::{Diagnostic, any_error};
+use pgisle_core::artifact::{self, Artifact, Endpoint};
+use pgisle_core::credential::Credentials;
+use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::secret::Secret;
-use pgisle_core::spec::{Loaded, Spec, SpecSecrets, load};
+use pgisle_core::spec::{Environment, Loaded, Sources, Spec, SpecSecrets, load};
+use pgisle_engine::artifact::{Change, WriteOptions};
+use pgisle_engine::credential::{IdentitySource, Store};
+use pgisle_engine::local::dev::{self, DevCluster, Status};
+use pgisle_engine::local::pooler::{Pooler, PoolerOptions};
+use pgisle_engine::local::{find_pgbouncer, server};
 use pgisle_engine::postgres::conninfo::{ConnectOptions, Resolved};
 use pgisle_engine::spec_files::{self, SpecFiles};
 
 use crate::session::Session;
+
+/// Where the generated files of all environments are.
+const GENERATED: &str = "generated";
+
+/// The project's folder: the current one, where `-chdir` has led.
+const HERE: &str = ".";
+
+/// The one interface that private servers listen on.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// What the files and the command line say.
 pub(crate) struct Project {
@@ -21,34 +38,188 @@ pub(crate) struct Project {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The settings that were given, whose values no connection service overrides.
     explicit: BTreeSet<String>,
+    /// Whether it is the private cluster that is meant.
+    is_dev: bool,
+    /// Whether the private cluster is meant and does not run.
+    is_down: bool,
 }
 
 impl Project {
-    /// Reads everything that a spec is made of.
-    pub(crate) fn load(session: &Session) -> Result<Self, Vec<Diagnostic>> {
+    /// Reads everything that a spec is made of; with `-dev` the private cluster's address is laid over it.
+    pub(crate) async fn load(session: &Session) -> Result<Self, Vec<Diagnostic>> {
+        Self::load_for(session, session.global.is_dev()).await
+    }
+
+    /// The same for the private cluster, whatever the command line says.
+    pub(crate) async fn load_dev(session: &Session) -> Result<Self, Vec<Diagnostic>> {
+        Self::load_for(session, true).await
+    }
+
+    async fn load_for(session: &Session, is_dev: bool) -> Result<Self, Vec<Diagnostic>> {
+        let mut sources = Self::read(session)?;
+        let mut is_down = false;
+        if is_dev {
+            match dev::status(Path::new(HERE)).await.map_err(|error| vec![error.diagnostic()])? {
+                Status::Running { cluster, pooler } => overlay(&mut sources, &cluster, pooler.as_ref()),
+                Status::Stopped(cluster) => {
+                    overlay(&mut sources, &cluster, None);
+                    is_down = true;
+                }
+                Status::Absent => return Err(vec![Self::dev_is_down("there is no private cluster in this project")]),
+            }
+        }
+        let project = Self { is_down, ..Self::of(&sources, is_dev)? };
+        let environment = project.spec.settings.environment;
+        if is_dev && environment != Environment::Development {
+            // Its passwords and generated files would be taken for the real ones, and overwrite them.
+            return Err(vec![
+                Diagnostic::error(Code::SPEC_CONFLICT, format!("the private cluster cannot be environment \"{environment}\""))
+                    .detail(
+                        "The generated files and passwords of that environment would be overwritten with those of this machine.",
+                    )
+                    .hint("Use -dev with environment development, which is the default."),
+            ]);
+        }
+        Ok(project)
+    }
+
+    /// The same without the private cluster, for what needs no server.
+    pub(crate) fn load_without_server(session: &Session) -> Result<Self, Vec<Diagnostic>> {
+        Self::of(&Self::read(session)?, false)
+    }
+
+    fn read(session: &Session) -> Result<Sources, Vec<Diagnostic>> {
         let assignments: Vec<&str> = session.global.var.iter().map(|assignment| assignment.0.as_str()).collect();
         let environment: Vec<_> = std::env::vars_os().collect();
-        let sources = spec_files::read(&SpecFiles {
-            folder: Path::new("."),
+        spec_files::read(&SpecFiles {
+            folder: Path::new(HERE),
             var_files: &session.global.var_file,
             assignments: &assignments,
             environment: &environment,
-        })?;
-        let Loaded { spec, secrets, diagnostics, origins } = load(&sources);
+        })
+    }
+
+    fn of(sources: &Sources, is_dev: bool) -> Result<Self, Vec<Diagnostic>> {
+        let Loaded { spec, secrets, mut diagnostics, origins } = load(sources);
+        diagnostics.extend(spec.iter().flat_map(|spec| artifact::problems(spec, &Credentials::default())));
         match spec {
             Some(spec) if !any_error(&diagnostics) => {
-                Ok(Self { spec, secrets, warnings: diagnostics, explicit: origins.into_keys().collect() })
+                Ok(Self { spec, secrets, warnings: diagnostics, explicit: origins.into_keys().collect(), is_dev, is_down: false })
             }
             _ => Err(diagnostics),
         }
     }
 
+    /// That `-dev` has nothing to point at.
+    pub(crate) fn dev_is_down(summary: &str) -> Diagnostic {
+        Diagnostic::error(Code::LOCAL_STATE, summary).hint("Start it:").command("pgisle dev up")
+    }
+
     /// How to reach the server; adds what is to be said about it.
     pub(crate) fn connect_options(&mut self) -> Result<ConnectOptions, Vec<Diagnostic>> {
+        if self.is_down {
+            return Err(vec![Self::dev_is_down("the private cluster is not running")]);
+        }
         let password: Option<&Secret> = self.secrets.postgres_password.as_ref();
         let Resolved { options, warnings } =
             ConnectOptions::read(&self.spec.settings, password, &self.explicit).map_err(|diagnostic| vec![*diagnostic])?;
         self.warnings.extend(warnings);
         Ok(options)
+    }
+
+    /// Where the credentials are kept.
+    pub(crate) fn store(&self) -> Result<Store, Vec<Diagnostic>> {
+        let settings = &self.spec.settings;
+        let identities = IdentitySource::from_environment(|name| std::env::var_os(name));
+        Store::new(Path::new(HERE), settings.environment, &settings.credential_recipients, identities)
+            .map_err(|error| vec![error.diagnostic()])
+    }
+
+    /// The address that services use.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        let mut endpoint = Endpoint::of(&self.spec.settings);
+        if self.is_dev
+            && let Some(pooler) = &mut endpoint.pooler
+        {
+            // The private PgBouncer runs on copies of its files, on this machine alone.
+            LOOPBACK.clone_into(&mut pooler.listen_address);
+        }
+        endpoint
+    }
+
+    /// Where the generated files of this environment are.
+    pub(crate) fn folder(&self) -> PathBuf {
+        Path::new(GENERATED).join(self.spec.settings.environment.as_str())
+    }
+
+    /// The files that go with these credentials.
+    pub(crate) fn artifacts(&self, credentials: &Credentials) -> Vec<Artifact> {
+        if self.spec.services.is_empty() {
+            return Vec::new();
+        }
+        artifact::generate(&self.spec, &self.endpoint(), credentials)
+    }
+
+    /// What would happen to the generated files.
+    pub(crate) fn artifact_changes(&self, credentials: &Credentials) -> Result<Vec<Change>, Vec<Diagnostic>> {
+        pgisle_engine::artifact::status(&self.folder(), &self.artifacts(credentials)).map_err(|error| vec![error.diagnostic()])
+    }
+
+    /// Writes the generated files, and adds what is to be said about those that were edited by hand.
+    pub(crate) fn write_artifacts(&mut self, credentials: &Credentials, overwrite: bool) -> Result<Vec<Change>, Diagnostic> {
+        let artifacts = self.artifacts(credentials);
+        let changes = pgisle_engine::artifact::write(&self.folder(), &artifacts, WriteOptions { overwrite })
+            .map_err(|error| error.diagnostic())?;
+        self.warnings.extend(pgisle_engine::artifact::diagnostics(&self.folder(), &changes));
+        Ok(changes)
+    }
+
+    /// Puts the private PgBouncer on the files that were just written, and has them name its port.
+    pub(crate) async fn refresh_pooler(&mut self, credentials: &Credentials) -> Result<(), Diagnostic> {
+        let settings = &self.spec.settings;
+        let folder = self.folder().join("pgbouncer");
+        let (ini, userlist) = (folder.join("pgbouncer.ini"), folder.join("userlist.txt"));
+        if !self.is_dev || !settings.enable_pgbouncer || !ini.exists() || !userlist.exists() {
+            return Ok(());
+        }
+        let wanted = settings.pgbouncer_port;
+        let mut options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new() };
+        let here = Path::new(HERE);
+        let running = dev::reload_pgbouncer(here, &options).await.map_err(|error| error.diagnostic())?;
+        let pooler = match (running, find_pgbouncer().await) {
+            (Some(pooler), _) => pooler,
+            (None, None) => return Ok(()),
+            (None, Some(program)) => {
+                options.port = server::is_free(wanted).then_some(wanted);
+                dev::start_pgbouncer(here, &program, &options).await.map_err(|error| error.diagnostic())?
+            }
+        };
+        if pooler.port != wanted {
+            self.spec.settings.pgbouncer_port = pooler.port;
+            self.write_artifacts(credentials, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the private cluster is, as settings that win over all others.
+fn overlay(sources: &mut Sources, cluster: &DevCluster, pooler: Option<&Pooler>) {
+    let DevCluster { host, port, admin, password, database, .. } = cluster;
+    for (name, value) in [
+        ("postgres_host", host.as_str()),
+        ("postgres_port", &port.to_string()),
+        ("postgres_username", admin.as_str()),
+        ("postgres_password", password.expose()),
+        ("postgres_database", database.as_str()),
+        ("postgres_sslmode", "disable"),
+        ("enable_ssl", "false"),
+        ("service_host", host),
+        ("service_port", &port.to_string()),
+        ("pgbouncer_host", LOOPBACK),
+    ] {
+        sources.push_command_line(format!("{name}={value}"));
+    }
+    if let Some(Pooler { port, .. }) = pooler {
+        sources.push_command_line(format!("pgbouncer_port={port}"));
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Report {
     pub(crate) verbatim: Option<String>,
     /// The findings.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Whether the text for people tells the findings already.
+    pub(crate) is_told: bool,
     /// How it ends when no finding is an error.
     pub(crate) exit: Option<Exit>,
 }
@@ -48,6 +50,12 @@ impl Report {
     pub(crate) fn member(mut self, name: &str, value: impl Serialize) -> Self {
         // Every type of ours serialises; should one not, the machine sees null rather than nothing.
         self.members.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
+        self
+    }
+
+    /// Says that the text for people tells the findings already.
+    pub(crate) fn told(mut self) -> Self {
+        self.is_told = true;
         self
     }
 

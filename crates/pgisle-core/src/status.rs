@@ -233,3 +233,144 @@ fn others(spec: &Spec, inventory: &Inventory) -> Vec<DatabaseName> {
     };
     inventory.databases.iter().filter(|(name, database)| is_other(name, database)).map(|(name, _)| name.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::inventory::{Admin, Role, Server};
+    use crate::marker::Marker;
+    use crate::spec::{LayerKind, SPEC_FILE, Sources, load};
+
+    fn spec() -> Spec {
+        let mut sources = Sources::new();
+        sources.push(LayerKind::SpecFile, SPEC_FILE, "service \"users\" {\n}\nservice \"chat\" {\n}\n");
+        load(&sources).spec.unwrap()
+    }
+
+    fn database(marker: Option<Marker>) -> Database {
+        Database {
+            owner: RoleName::observed("postgres"),
+            encoding: "UTF8".to_owned(),
+            collate: "C".to_owned(),
+            ctype: "C".to_owned(),
+            allow_connections: true,
+            is_template: false,
+            connection_limit: 100,
+            acl: std::collections::BTreeSet::new(),
+            acl_is_default: false,
+            comment: marker.map(|marker| marker.to_comment()),
+            settings: BTreeMap::new(),
+        }
+    }
+
+    fn inventory() -> Inventory {
+        Inventory {
+            server: Server {
+                version_num: 170_006,
+                version: "17.6".to_owned(),
+                system_identifier: Readable::Known("1".to_owned()),
+                in_recovery: false,
+                max_connections: 100,
+                superuser_reserved_connections: 3,
+                reserved_connections: 0,
+                wal_level: "replica".to_owned(),
+                default_collation: "C".to_owned(),
+            },
+            admin: Admin {
+                role: RoleName::observed("postgres"),
+                superuser: true,
+                create_role: true,
+                create_db: true,
+                cloud_superuser: false,
+            },
+            roles: BTreeMap::new(),
+            memberships: Vec::new(),
+            databases: BTreeMap::new(),
+            available_extensions: Readable::Known(BTreeMap::new()),
+            locales: Readable::Known(std::collections::BTreeSet::new()),
+            contents: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+        }
+    }
+
+    fn login_role(marker: &Marker) -> Role {
+        Role {
+            login: true,
+            superuser: false,
+            inherit: true,
+            create_role: false,
+            create_db: false,
+            replication: false,
+            bypass_rls: false,
+            connection_limit: 50,
+            valid_until: None,
+            comment: Some(marker.to_comment()),
+            settings: BTreeMap::new(),
+            database_settings: BTreeMap::new(),
+            verifier: Readable::Known(None),
+        }
+    }
+
+    fn marker(service: &str, kind: Kind) -> Marker {
+        Marker { service: Some(ServiceName::parse(service).unwrap()), ..Marker::new("link", "development", kind) }
+    }
+
+    #[test]
+    fn every_state_is_told_apart() {
+        let spec = spec();
+        let name = |text: &str| DatabaseName::new(text).unwrap();
+        let ours = marker("users", Kind::Database);
+        let states: [(&str, Option<Database>, State); 7] = [
+            ("absent", None, State::Missing),
+            ("ours", Some(database(Some(ours.clone()))), State::Ready),
+            ("closed", Some(Database { allow_connections: false, ..database(Some(ours.clone())) }), State::Closed),
+            ("half made", Some(Database { allow_connections: false, ..database(None) }), State::Closed),
+            ("half dropped", Some(Database { connection_limit: -2, ..database(Some(ours.clone())) }), State::Invalid),
+            ("somebody's", Some(database(None)), State::Foreign),
+            ("retired", Some(database(Some(Marker { retired: true, ..ours }))), State::Retired),
+        ];
+        for (case, database, expected) in states {
+            let databases = database.map(|database| (name("link_users"), database)).into_iter().collect();
+            let inventory = Inventory { databases, ..inventory() };
+            let activity = Activity { sessions: Vec::new(), bytes: BTreeMap::new() };
+            let status = status(&spec, &inventory, &activity);
+            let users = status.services.iter().find(|service| service.service.as_str() == "users").unwrap();
+            assert_eq!(users.state, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn sessions_departed_services_and_strangers_are_listed() {
+        let name = |text: &str| DatabaseName::new(text).unwrap();
+        let role = |text: &str| RoleName::new(text).unwrap();
+        let old = marker("search", Kind::Database);
+        let inventory = Inventory {
+            databases: [
+                (name("link_search"), database(Some(old))),
+                (name("analytics"), database(None)),
+                (name("postgres"), database(None)),
+            ]
+            .into(),
+            roles: [
+                (role("link_search_user"), login_role(&marker("search", Kind::Login))),
+                (role("link_search_owner"), login_role(&marker("search", Kind::Owner))),
+            ]
+            .into(),
+            ..inventory()
+        };
+        let sessions = |database: &str, user: &str, count| Sessions { database: name(database), role: role(user), count };
+        let activity = Activity {
+            sessions: vec![sessions("link_search", "link_search_user", 3), sessions("link_search", "postgres", 1)],
+            bytes: [(name("link_search"), Readable::Known(8192))].into(),
+        };
+        let status = status(&spec(), &inventory, &activity);
+        let search = status.services.last().unwrap();
+        assert_eq!((search.state, search.connections, search.bytes), (State::Leaving, 4, Some(8192)));
+        let logins: Vec<(&str, u64)> = search.logins.iter().map(|login| (login.role.as_str(), login.connections)).collect();
+        assert_eq!(logins, [("link_search_user", 3)]);
+        assert_eq!(status.others, [name("analytics")]);
+        assert_eq!((status.sessions, status.usable_connections), (4, 97));
+    }
+}

@@ -12,4 +12,6 @@ pub mod file;
 pub mod local;
 pub mod postgres;
 pub mod process;
+pub mod rotate;
 pub mod spec_files;
+pub mod verify;

@@ -66,8 +66,8 @@ fn read_folder(folder: &Path, sources: &mut Sources, diagnostics: &mut Vec<Diagn
             return;
         }
     };
-    // The order of a folder is the file system's; by name it is Terraform's, and the same everywhere.
-    names.sort();
+    // The order of a folder is the file system's. Terraform's is terraform.tfvars first, then the others by name.
+    names.sort_by_key(|name| (name != "terraform.tfvars", name.clone()));
     if !names.iter().any(|name| name == SPEC_FILE) {
         diagnostics.push(
             Diagnostic::error(Code::SPEC_FILE, format!("there is no {SPEC_FILE} here"))

@@ -1,5 +1,14 @@
 //! `pgisle budget`.
 
+use pgisle_core::budget;
+use pgisle_core::diagnostic::{Diagnostic, Severity};
+use pgisle_engine::postgres::inspect::inspect_shared;
+
+use crate::project::Project;
+use crate::report::Report;
+use crate::session::Session;
+use crate::view::human;
+
 /// Add up the connections that all pools may open.
 ///
 /// Compares what the services' pools, PgBouncer and the monitoring login may hold at most with what the server has, and says
@@ -8,9 +17,29 @@
 #[command(after_long_help = "Examples:
 
   $ pgisle budget
-  $ pgisle budget -max-connections=200    # needs no server")]
-pub(crate) struct Args {
-    /// Count with this many connections instead of asking the server.
-    #[arg(long, value_name = "N")]
-    max_connections: Option<u32>,
+    service  instances  pool  at most  login's limit  database's limit
+    billing          1    10       10             50               100
+    orders           2    10       20             50               100
+
+  3 instances hold 30 connections when every pool is full.
+  …
+  The server has 100 connections, 97 of them for services. Left: 62
+
+  $ pgisle budget -json | jq .budget.server.headroom")]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(session: &Session, _args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let mut project = Project::load(session).await?;
+    let options = project.connect_options()?.for_purpose("budget");
+    let server = pgisle_engine::postgres::session::Session::connect(&options).await.map_err(|error| vec![error.diagnostic()])?;
+    let inventory = inspect_shared(&server).await.map_err(|error| vec![error.diagnostic()])?;
+    server.close().await;
+    let summary = budget::summary(&project.spec, Some(&inventory.server));
+    // A plan goes on with a warning; here the question is whether it fits.
+    let verdict = summary.diagnostic().map(|diagnostic| Diagnostic { severity: Severity::Error, ..diagnostic });
+    Ok(Report::new()
+        .human(human::budget::budget(&summary))
+        .member("budget", &summary)
+        .diagnostics(project.warnings)
+        .diagnostics(verdict))
 }

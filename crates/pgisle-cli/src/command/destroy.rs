@@ -1,5 +1,13 @@
 //! `pgisle destroy`.
 
+use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::plan::{DestroyScope, Target};
+
+use super::change::{self, Approval, Change, Site};
+use crate::project::Project;
+use crate::report::Report;
+use crate::session::Session;
+
 /// Drop databases and logins for good.
 ///
 /// Drops only what carries pgisle's mark of this project and environment, and only after its name has been typed. With -target
@@ -22,4 +30,33 @@ pub(crate) struct Args {
     /// Drop databases that hold data.
     #[arg(long)]
     force: bool,
+}
+
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let targets = change::targets(&args.target)?;
+    if let Some(other) = targets.iter().find(|target| matches!(target, Target::Cluster)) {
+        let summary = format!("-target cannot be \"{}\" here", name_of(other));
+        return Err(vec![Diagnostic::error(Code::PLAN_UNKNOWN_TARGET, summary).hint("destroy takes service.NAME or monitoring.")]);
+    }
+    let project = Project::load(session).await?;
+    // Several targets are confirmed together, one behind the other, as they were given.
+    let name = match targets.as_slice() {
+        [] => project.spec.settings.environment.to_string(),
+        targets => targets.iter().map(name_of).collect::<Vec<_>>().join(" "),
+    };
+    let change = Change {
+        destroy: Some(DestroyScope { force: args.force }),
+        targets,
+        approval: if args.auto_approve { Approval::Given } else { Approval::Name(name) },
+        ..Change::default()
+    };
+    Box::pin(Site::of(session, project)?.carry_out(change)).await
+}
+
+fn name_of(target: &Target) -> String {
+    match target {
+        Target::Service(name) => name.to_string(),
+        Target::Monitoring => "monitoring".to_owned(),
+        Target::Cluster => "cluster".to_owned(),
+    }
 }

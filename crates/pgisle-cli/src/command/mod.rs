@@ -1,12 +1,25 @@
 //! One file for each command: what it takes, with the text that teaches it, and one function that calls the engine.
 
+mod adopt;
+mod apply;
+mod budget;
+mod change;
 mod completions;
+mod destroy;
+mod dev;
 mod explain;
+mod fmt;
+mod import;
 mod init;
 mod man;
+mod output;
+mod plan;
 mod reference;
+mod retire;
+mod rotate;
 mod status;
 mod validate;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -27,7 +40,19 @@ use crate::session::Session;
 pub(crate) enum Command {
     Init(init::Args),
     Validate(validate::Args),
+    Fmt(fmt::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Destroy(destroy::Args),
+    Output(output::Args),
+    Import(import::Args),
+    Adopt(adopt::Args),
+    Retire(retire::Args),
+    Rotate(rotate::Args),
+    Verify(verify::Args),
     Status(status::Args),
+    Budget(budget::Args),
+    Dev(dev::Args),
     Explain(explain::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -37,7 +62,28 @@ pub(crate) enum Command {
 }
 
 /// Their names, in the same order.
-const NAMES: &[&str] = &["init", "validate", "status", "explain", "completions", "man", "version", "reference"];
+const NAMES: &[&str] = &[
+    "init",
+    "validate",
+    "fmt",
+    "plan",
+    "apply",
+    "destroy",
+    "output",
+    "import",
+    "adopt",
+    "retire",
+    "rotate",
+    "verify",
+    "status",
+    "budget",
+    "dev",
+    "explain",
+    "completions",
+    "man",
+    "version",
+    "reference",
+];
 
 /// What stands for the command where none was understood.
 pub(crate) const UNKNOWN: &str = "";
@@ -52,7 +98,19 @@ impl Command {
         match self {
             Self::Init(_) => "init",
             Self::Validate(_) => "validate",
+            Self::Fmt(_) => "fmt",
+            Self::Plan(_) => "plan",
+            Self::Apply(_) => "apply",
+            Self::Destroy(_) => "destroy",
+            Self::Output(_) => "output",
+            Self::Import(_) => "import",
+            Self::Adopt(_) => "adopt",
+            Self::Retire(_) => "retire",
+            Self::Rotate(_) => "rotate",
+            Self::Verify(_) => "verify",
             Self::Status(_) => "status",
+            Self::Budget(_) => "budget",
+            Self::Dev(_) => "dev",
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -76,7 +134,19 @@ fn report(session: &Session, command: Command) -> Report {
     match command {
         Command::Init(args) => init::run(&args),
         Command::Validate(args) => validate::run(session, &args),
+        Command::Fmt(args) => fmt::run(&args),
+        Command::Plan(args) => wait(plan::run(session, &args)),
+        Command::Apply(args) => wait(apply::run(session, &args)),
+        Command::Destroy(args) => wait(destroy::run(session, &args)),
+        Command::Output(args) => wait(output::run(session, &args)),
+        Command::Import(args) => wait(import::run(session, &args)),
+        Command::Adopt(args) => wait(adopt::run(session, &args)),
+        Command::Retire(args) => wait(retire::run(session, &args)),
+        Command::Rotate(args) => wait(rotate::run(session, &args)),
+        Command::Verify(args) => wait(verify::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
+        Command::Budget(args) => wait(budget::run(session, &args)),
+        Command::Dev(args) => wait(dev::run(session, &args)),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

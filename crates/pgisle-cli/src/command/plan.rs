@@ -2,6 +2,16 @@
 
 use std::path::PathBuf;
 
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::plan::DestroyScope;
+use pgisle_engine::apply::SavedPlan;
+
+use super::change::{self, Change, Site};
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::session::Session;
+use crate::view::{human, json};
+
 /// Show what apply would change.
 ///
 /// Reads the files, looks at the cluster, and shows each step from the one to the other: what is added (+), changed (~) and
@@ -12,9 +22,15 @@ use std::path::PathBuf;
 #[command(after_long_help = "Examples:
 
   $ pgisle plan
-  $ pgisle plan -v -target=service.users
-  $ pgisle plan -out=monday.pgplan && pgisle apply monday.pgplan
-  $ pgisle plan -detailed-exitcode    # 0: nothing to do, 2: changes, 1: an error")]
+  service.billing
+    ~ role/shop_billing_user  change role \"shop_billing_user\": at most 40 connections
+    ~ database                fence database \"shop_billing\": CONNECT taken from PUBLIC (drift: …)
+
+  Plan: 0 to add, 2 to change, 0 to remove.
+
+  $ pgisle plan -v -target=service.users              # with the SQL, for one service
+  $ pgisle plan -out=monday.pgplan                    # for apply to do exactly this
+  $ pgisle plan -detailed-exitcode                    # 0: nothing to do, 2: changes, 1: an error")]
 pub(crate) struct Args {
     /// Save the plan, so that apply does exactly this, or refuses when the cluster has moved.
     #[arg(long, value_name = "FILE")]
@@ -28,4 +44,44 @@ pub(crate) struct Args {
     /// Show what `pgisle destroy` would drop.
     #[arg(long)]
     destroy: bool,
+}
+
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let site = Site::open(session).await?;
+    let change = Change {
+        // A plan to destroy shows all that would go, also what `destroy` would refuse to take without -force.
+        destroy: args.destroy.then_some(DestroyScope { force: true }),
+        targets: change::targets(&args.target)?,
+        ..Change::default()
+    };
+    let preview = site.preview(&change).await?;
+    let planned = &preview.planned;
+    let files = if args.destroy { Vec::new() } else { site.files(&preview.credentials)? };
+    let folder = site.project.folder();
+    let mut diagnostics = planned.diagnostics.clone();
+    diagnostics.extend(change::blocked(&planned.report.blocked, true));
+    diagnostics.extend(pgisle_engine::artifact::diagnostics(&folder, &files));
+    if let Some(path) = &args.out {
+        let cluster = preview.inventory.server.system_identifier.known().cloned();
+        let saved = SavedPlan::new(&site.request(&change), planned, cluster);
+        saved.write(path).map_err(|error| vec![error.diagnostic()])?;
+    }
+    let pending = !planned.plan.is_empty() || human::plan::any_change(&files);
+    let mut report = Report::new();
+    report = if pending {
+        report
+            .human(human::plan::planned(planned, site.depth()))
+            .human(human::plan::files(&folder, &files))
+            .human(human::plan::next(args.out.as_deref(), args.destroy))
+    } else {
+        report.human(human::plan::nothing(planned))
+    };
+    let exit = if pending && args.detailed_exitcode { Exit::Changes } else { Exit::Done };
+    Ok(report
+        .member("pending", pending)
+        .member("plan", json::plan(planned))
+        .member("files", &files)
+        .diagnostics(diagnostics)
+        .diagnostics(site.project.warnings)
+        .exit(exit))
 }

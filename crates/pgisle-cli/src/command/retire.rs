@@ -1,5 +1,14 @@
 //! `pgisle retire`.
 
+use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::name::ServiceName;
+use pgisle_core::plan::Target;
+
+use super::change::{Approval, Change, Site};
+use crate::project::Project;
+use crate::report::Report;
+use crate::session::Session;
+
 /// Shut out services that have left the files, and keep their data.
 ///
 /// apply does the same together with all other changes; retire does only this. Nobody can log in to the service's database any
@@ -20,4 +29,31 @@ pub(crate) struct Args {
     /// Do not ask.
     #[arg(long)]
     auto_approve: bool,
+}
+
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let project = Project::load(session).await?;
+    let mut targets = Vec::new();
+    let mut diagnostics = Vec::new();
+    for text in &args.services {
+        match ServiceName::parse(text) {
+            Ok(name) if project.spec.services.contains_key(&name) => diagnostics.push(
+                Diagnostic::error(Code::USAGE, format!("service \"{name}\" is still in the files"))
+                    .at(project.spec.services[&name].place.clone())
+                    .hint("Take its block out first: the next apply would bring it back."),
+            ),
+            Ok(name) => targets.push(Target::Service(name)),
+            Err(error) => diagnostics.push(Diagnostic::error(Code::USAGE, format!("\"{text}\" is no service: {error}"))),
+        }
+    }
+    if !diagnostics.is_empty() {
+        return Err(diagnostics);
+    }
+    let change = Change {
+        targets,
+        end_sessions: args.end_sessions,
+        approval: if args.auto_approve { Approval::Given } else { Approval::Yes },
+        ..Change::default()
+    };
+    Box::pin(Site::of(session, project)?.carry_out(change)).await
 }

@@ -18,11 +18,18 @@ use crate::view::human;
 #[command(after_long_help = "Examples:
 
   $ pgisle status
+  PostgreSQL 17.6, 12 of 97 connections in use
+
+    service     state    database          size  connections  login              connections
+    ai          ready    link_ai         7.3 MB     8 of 100  link_ai_user           8 of 50
+    search      retired  link_search      91 MB     0 of 100  link_search_user (shut out)  0
+    monitoring                                                link_monitoring         1 of 5
+
   $ pgisle status -json | jq '.status.services[].connections'")]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(session: &Session, _args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    let mut project = Project::load(session)?;
+    let mut project = Project::load(session).await?;
     let options = project.connect_options()?.for_purpose("status");
     let server = pgisle_engine::postgres::session::Session::connect(&options).await.map_err(|error| vec![error.diagnostic()])?;
     let inventory = inspect_shared(&server).await.map_err(|error| vec![error.diagnostic()])?;

@@ -20,7 +20,7 @@ use crate::view::human::text::count;
 pub(crate) struct Args {}
 
 pub(crate) fn run(session: &Session, _args: &Args) -> Report {
-    match Project::load(session) {
+    match Project::load_without_server(session) {
         Ok(project) => {
             let Project { spec, warnings, .. } = &project;
             let services: Vec<&str> = spec.services.keys().map(|name| name.as_str()).collect();

@@ -2,6 +2,16 @@
 
 use std::path::PathBuf;
 
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::verify::{Bounds, junit_xml};
+use pgisle_engine::verify::{self, Options, Request};
+
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::report::Report;
+use crate::session::{Session, io_diagnostic};
+use crate::view::human;
+
 /// Prove that no service reaches another.
 ///
 /// Logs in as each service, to its own database and to every other one, and tries what must fail: connecting, reading,
@@ -13,6 +23,14 @@ use std::path::PathBuf;
 #[command(after_long_help = "Examples:
 
   $ pgisle verify
+  service    ai       chat     discovery  postgres  template1
+  ai         ok       denied   denied     denied    denied
+  chat       denied   ok       denied     denied    denied
+  discovery  denied   denied   ok         denied    denied
+
+  trials: 222 passed
+  isolated: 3 services, each alone in its database
+
   $ pgisle verify -static                 # from the catalogs alone; plants nothing, logs in as nobody
   $ pgisle verify -json -junit=verify.xml")]
 pub(crate) struct Args {
@@ -25,4 +43,40 @@ pub(crate) struct Args {
     /// Prove from the catalogs alone, without logging in as the services.
     #[arg(long = "static", conflicts_with = "no_canary")]
     only_static: bool,
+}
+
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let mut project = Project::load(session).await?;
+    let connect = project.connect_options()?.for_purpose("verify");
+    let credentials = project.store()?.load().map_err(|error| vec![error.diagnostic()])?;
+    let services = verify::service_address(&connect, &project.spec.settings);
+    let request = Request {
+        spec: &project.spec,
+        credentials: &credentials,
+        connect: &connect,
+        services: &services,
+        options: Options {
+            dynamic: !args.only_static,
+            canary: !args.no_canary && !args.only_static,
+            bounds: Bounds::USUAL,
+            parallelism: usize::from(session.global.parallelism),
+        },
+    };
+    let progress = Progress::new(&session.console, "proving");
+    let advance = |step: verify::Progress| progress.update(step.done, step.total, "logging in as each service");
+    let proof = progress.watch(Box::pin(verify::run(&request, &advance))).await.map_err(|error| vec![error.diagnostic()])?;
+    let mut diagnostics = proof.diagnostics();
+    if let Some(path) = &args.junit {
+        std::fs::write(path, junit_xml(&proof)).map_err(|source| {
+            diagnostics.push(io_diagnostic("the JUnit report cannot be written", path, &source));
+            std::mem::take(&mut diagnostics)
+        })?;
+    }
+    session.console.find(&project.warnings);
+    Ok(Report::new()
+        .human(human::isolation::report(&proof, session.console.width()))
+        .told()
+        .member("proof", &proof)
+        .diagnostics(diagnostics)
+        .diagnostics(project.warnings))
 }

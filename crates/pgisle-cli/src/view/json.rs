@@ -1,8 +1,10 @@
 //! For machines: one document for each command.
 
 use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::plan::{Plan, Planned};
+use pgisle_engine::apply::{Applied, StepFailure};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
 use crate::report::Report;
@@ -33,4 +35,21 @@ pub(crate) fn document(command: &str, exit: Exit, report: &Report) -> String {
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// A plan: its steps in order, what it leaves undone, and how many.
+pub(crate) fn plan(planned: &Planned) -> Value {
+    let Planned { plan, report, diagnostics: _ } = planned;
+    json!({ "steps": steps(plan), "changes": plan.counts(), "report": report, "fingerprint": plan.fingerprint() })
+}
+
+/// What became of a plan.
+pub(crate) fn applied(applied: &Applied) -> Value {
+    let failures: Vec<&str> = applied.failures.iter().map(|StepFailure { address, .. }| address.as_str()).collect();
+    json!({ "failed": failures, "remaining": steps(&applied.remaining) })
+}
+
+fn steps(plan: &Plan) -> Vec<Value> {
+    // Steps are made of names, numbers and texts, which always serialise.
+    plan.steps().map(|step| serde_json::to_value(step).unwrap_or_default()).collect()
 }

@@ -4,5 +4,7 @@
 //! and a folder of its own and with nothing else in its environment.
 
 mod basics;
+mod cluster;
+mod docs;
 mod program;
 mod reference;

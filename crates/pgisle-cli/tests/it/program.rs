@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 pub(crate) struct Place {
     root: tempfile::TempDir,
     variables: Vec<(String, String)>,
+    path: String,
 }
 
 impl Place {
@@ -17,12 +18,18 @@ impl Place {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("home")).unwrap();
         fs::create_dir(root.path().join("project")).unwrap();
-        Self { root, variables: Vec::new() }
+        Self { root, variables: Vec::new(), path: "/usr/local/bin:/usr/bin:/bin".to_owned() }
     }
 
     /// Sets an environment variable for all that follows.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts a folder of programs in front of all others.
+    pub(crate) fn on_path(mut self, folder: &Path) -> Self {
+        self.path = format!("{}:{}", folder.display(), self.path);
         self
     }
 
@@ -48,7 +55,7 @@ impl Place {
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.env_clear().current_dir(self.project()).stdin(Stdio::null());
-        command.env("HOME", self.root.path().join("home")).env("PATH", "/usr/local/bin:/usr/bin:/bin").env("LC_ALL", "C.UTF-8");
+        command.env("HOME", self.root.path().join("home")).env("PATH", &self.path).env("LC_ALL", "C.UTF-8");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -76,7 +76,6 @@ impl Conversion<'_> {
                 Value::List(elements) => self.list(check, elements, diagnostics),
                 _ => self.wrong_type(LIST, value, *at, diagnostics),
             },
-<<<<<<< HEAD
             SettingKind::Map(check) => match value {
                 Value::Map(entries) => self.map(check, entries, diagnostics),
                 _ => self.wrong_type(MAP, value, *at, diagnostics),
@@ -124,39 +123,6 @@ impl Conversion<'_> {
         let mut items = BTreeMap::new();
         let mut is_whole = true;
         for (Key { text: key, at: key_at }, Given { value, at }) in entries.iter().filter(|(_, given)| given.value != Value::Null) {
-=======
-            SettingKind::List(check) => self.list(value, *at, check, diagnostics),
-            SettingKind::Map(check) => self.map(value, *at, check, diagnostics),
-        }
-    }
-
-    fn list(&self, value: &Value, at: At, check: Check, diagnostics: &mut Vec<Diagnostic>) -> Option<Typed> {
-        let Value::List(elements) = value else {
-            return self.wrong_type("a list of texts", value, at, diagnostics);
-        };
-        let mut items: Vec<Item> = Vec::with_capacity(elements.len());
-        let mut is_whole = true;
-        for Given { value, at } in elements {
-            let text = self.text(value, *at, "a list of texts", diagnostics);
-            match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
-                Some(text) => items.push(Item { text, at: *at }),
-                None => is_whole = false,
-            }
-        }
-        is_whole.then_some(Typed::List(items))
-    }
-
-    fn map(&self, value: &Value, at: At, check: Check, diagnostics: &mut Vec<Diagnostic>) -> Option<Typed> {
-        let Value::Map(entries) = value else {
-            return self.wrong_type("a map of texts", value, at, diagnostics);
-        };
-        let mut items = BTreeMap::new();
-        let mut is_whole = true;
-        for (Key { text: key, at: key_at }, Given { value, at }) in entries {
-            if *value == Value::Null {
-                continue;
-            }
->>>>>>> credential
             if key.is_empty() || key.chars().any(char::is_control) {
                 diagnostics.push(
                     self.error(Code::SPEC_NAME, "has a key that cannot be used", *key_at)
@@ -165,17 +131,9 @@ impl Conversion<'_> {
                 is_whole = false;
                 continue;
             }
-<<<<<<< HEAD
             let text = self.text(value, *at, MAP, diagnostics);
             match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
                 Some(text) => drop(items.insert(key.clone(), Item { text, at: *key_at })),
-=======
-            let text = self.text(value, *at, "a map of texts", diagnostics);
-            match text.filter(|text| self.checked(check, text, *at, diagnostics).is_some()) {
-                Some(text) => {
-                    items.insert(key.clone(), Item { text, at: *key_at });
-                }
->>>>>>> credential
                 None => is_whole = false,
             }
         }

@@ -9,8 +9,8 @@ mod saved;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pgisle_core::credential::Credentials;
-use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::credential::{Credential, Credentials};
+use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::inventory::{Inventory, Readable};
 use pgisle_core::name::{DatabaseName, RoleName, ServiceName};
 use pgisle_core::plan::{DestroyScope, Plan, PlanOptions, Planned, Target, plan, plan_destroy};
@@ -185,6 +185,11 @@ async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: &RunLock) -
     if request.expected.is_some_and(|expected| planned.plan.fingerprint() != expected) {
         return Err(ApplyError::Stale);
     }
+    if any_error(&planned.diagnostics) {
+        // What the planner calls an error concerns the whole run: a target that does not exist, a server that is too old.
+        let planned = Planned { plan: Plan::default(), ..planned };
+        return Ok(Applied { planned, failures: Vec::new(), remaining: Plan::default(), inventory, credentials });
+    }
     events(Event::Planned(&planned));
     if planned.plan.is_empty() {
         let remaining = Plan::default();
@@ -200,8 +205,22 @@ async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: &RunLock) -
     let execution = Box::pin(execute(&planned.plan, &options)).await.map_err(ApplyError::Connect)?;
     events(Event::ReadingBack);
     let inventory = read_back(request, inventory, execution.contents).await?;
+    let credentials = match request.intent {
+        Intent::Apply => credentials,
+        Intent::Destroy(_) => forget(request, &inventory).map_err(ApplyError::Store)?,
+    };
     let remaining = decide(request, &inventory, &credentials).plan;
     Ok(Applied { planned, failures: execution.failures, remaining, inventory, credentials })
+}
+
+/// Drops the passwords of logins that were destroyed.
+fn forget(request: &Request<'_>, inventory: &Inventory) -> Result<Credentials, StoreError> {
+    let is_there = |credential: &Credential| inventory.roles.contains_key(&credential.role);
+    request.store.update(|credentials| {
+        credentials.services.retain(|_, logins| logins.logins().any(is_there));
+        credentials.monitoring = credentials.monitoring.take().filter(is_there);
+        credentials.clone()
+    })
 }
 
 /// Looks at the cluster, and inside of the databases that the request concerns.
@@ -250,7 +269,7 @@ fn decide(request: &Request<'_>, inventory: &Inventory, credentials: &Credential
 }
 
 /// The databases of a spec, each with the roles whose reading is of interest there.
-fn readers(spec: &Spec) -> BTreeMap<DatabaseName, BTreeSet<RoleName>> {
+pub(crate) fn readers(spec: &Spec) -> BTreeMap<DatabaseName, BTreeSet<RoleName>> {
     let settings = &spec.settings;
     let monitoring = settings.create_monitoring_user.then(|| settings.monitoring_user());
     spec.services

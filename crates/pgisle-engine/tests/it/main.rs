@@ -7,3 +7,4 @@ mod credential;
 mod local;
 mod postgres;
 mod process;
+mod spec_files;

@@ -1,12 +1,15 @@
-//! The files that `init` writes.
+//! The files that `init` writes: the example's, or the example's with one's own services.
 
 use std::fmt::Write as _;
 
-const PGISLE_HCL: &str = "pgisle.hcl";
+use pgisle_core::spec::{SPEC_FILE, ScaffoldOptions, scaffold};
+
+/// The prefix of the example.
+const LINK: &str = "link";
 
 /// The five services of the Link example, and three environments.
 pub(super) fn link() -> Vec<(&'static str, String)> {
-    files(include_str!("link.hcl").to_owned(), "link")
+    scaffold(&ScaffoldOptions { name_prefix: LINK.to_owned() })
 }
 
 /// One's own services, with what is most likely to be edited.
@@ -16,16 +19,11 @@ pub(super) fn project(prefix: &str, services: &[String]) -> Vec<(&'static str, S
         // Writing to a String cannot fail.
         let _infallible = write!(text, "\nservice \"{service}\" {{\n  description = \"\"\n  instances   = 1\n}}\n");
     }
-    files(text, prefix)
-}
-
-fn files(spec: String, prefix: &str) -> Vec<(&'static str, String)> {
-    let environment = |text: &str| text.replace("PREFIX", prefix);
-    vec![
-        (PGISLE_HCL, spec),
-        ("environments/development.tfvars", environment(include_str!("development.tfvars"))),
-        ("environments/staging.tfvars", environment(include_str!("staging.tfvars"))),
-        ("environments/production.tfvars", environment(include_str!("production.tfvars"))),
-        (".gitignore", include_str!("gitignore").to_owned()),
-    ]
+    let mut files = scaffold(&ScaffoldOptions { name_prefix: prefix.to_owned() });
+    for (path, content) in &mut files {
+        if *path == SPEC_FILE {
+            content.clone_from(&text);
+        }
+    }
+    files
 }

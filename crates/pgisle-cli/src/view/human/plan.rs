@@ -1,8 +1,10 @@
 //! Plans: what would be added, changed and removed, grouped by what it is about.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use pgisle_core::plan::{Address, Blocked, Cause, Counts, Danger, Operation, Plan, Report, Retired, Step};
+use pgisle_core::plan::{Address, Cause, Counts, Danger, Operation, Plan, Planned, Report, Retired, Step};
+use pgisle_engine::artifact::{Change, ChangeKind};
 
 use super::style::{BAD, CHANGE, FAINT, GOOD, NAME, STRONG, harmless, paint};
 
@@ -15,8 +17,49 @@ pub(crate) enum Depth {
     Sql,
 }
 
-/// The steps and their number. Empty plans say so.
-pub(crate) fn steps(plan: &Plan, depth: Depth) -> String {
+/// A plan with everything that is worth knowing before it is agreed to.
+pub(crate) fn planned(planned: &Planned, depth: Depth) -> String {
+    let Planned { plan, report, diagnostics: _ } = planned;
+    format!("{}{}{}\n", steps(plan, depth), retired(report), counts(plan.counts()))
+}
+
+/// The generated files that would change.
+pub(crate) fn files(folder: &Path, changes: &[Change]) -> String {
+    let number = |kind: ChangeKind| changes.iter().filter(|change| change.kind == kind).count();
+    let [create, update, remove] = [ChangeKind::Create, ChangeKind::Update, ChangeKind::Remove].map(number);
+    if create + update + remove == 0 {
+        return String::new();
+    }
+    format!("{} {create} to write, {update} to update, {remove} to remove in {}.\n\n", paint(STRONG, "Files:"), folder.display())
+}
+
+/// Whether any file would change.
+pub(crate) fn any_change(changes: &[Change]) -> bool {
+    changes.iter().any(|change| matches!(change.kind, ChangeKind::Create | ChangeKind::Update | ChangeKind::Remove))
+}
+
+/// When there is nothing to do.
+pub(crate) fn nothing(planned: &Planned) -> String {
+    let Report { blocked, unchanged: _, retired: _ } = &planned.report;
+    let verdict =
+        if blocked.is_empty() { "The cluster is as the files say." } else { "What is left is listed below, with the reason." };
+    format!("{}{} {verdict}\n", retired(&planned.report), paint(GOOD, "Nothing to do."))
+}
+
+/// What to do with a plan.
+pub(crate) fn next(saved: Option<&Path>, destroy: bool) -> String {
+    match saved {
+        Some(path) => {
+            let path = harmless(&path.display().to_string());
+            format!("Saved. To do exactly this:\n\n      {}\n", paint(NAME, format_args!("pgisle apply {path}")))
+        }
+        None if destroy => format!("To do it:\n\n      {}\n", paint(NAME, "pgisle destroy")),
+        None => format!("To do it:\n\n      {}\n", paint(NAME, "pgisle apply")),
+    }
+}
+
+/// The steps, grouped by what they are about.
+fn steps(plan: &Plan, depth: Depth) -> String {
     let mut groups: Vec<(String, Vec<&Step>)> = Vec::new();
     for step in plan.steps() {
         let (group, _) = split(&step.address);
@@ -89,38 +132,21 @@ fn danger(danger: Danger) -> Option<&'static str> {
 }
 
 /// `Plan: 12 to add, 1 to change, 0 to remove.`
-pub(crate) fn counts(counts: Counts) -> String {
+fn counts(counts: Counts) -> String {
     let Counts { add, change, remove } = counts;
     format!("{} {add} to add, {change} to change, {remove} to remove.\n", paint(STRONG, "Plan:"))
 }
 
-/// What the plan does not do, and why: retired services, and work for someone with more rights.
-pub(crate) fn report(report: &Report) -> String {
-    let Report { blocked, unchanged: _, retired } = report;
+/// Services that have left the file.
+fn retired(report: &Report) -> String {
     let mut text = String::new();
-    for Retired { service, database } in retired {
+    for Retired { service, database } in &report.retired {
         let _infallible = writeln!(
             text,
-            "{} service {service} has left the file; database {} is kept, fenced. To drop it for good:\n\n      {}\n",
+            "{} service {service} has left the file; its database {} is kept, fenced.\n",
             paint(STRONG, "Retired:"),
             harmless(database.as_str()),
-            paint(NAME, format_args!("pgisle destroy -target=service.{service}"))
         );
-    }
-    for Blocked { address, diagnostic, statements } in blocked {
-        let _infallible =
-            writeln!(text, "{} {}: {}", paint(CHANGE, "Not done:"), harmless(&address.to_string()), harmless(&diagnostic.summary));
-        if !statements.is_empty() {
-            text.push_str("  Someone with more rights has to run, in psql:\n\n");
-        }
-        for statement in statements {
-            if let Some(database) = &statement.database {
-                let _infallible = writeln!(text, "      {}", paint(NAME, harmless(&format!("\\connect {database}"))));
-            }
-            let _infallible =
-                writeln!(text, "      {}", paint(NAME, harmless(&format!("{};", statement.sql.trim_end_matches(';')))));
-        }
-        text.push('\n');
     }
     text
 }

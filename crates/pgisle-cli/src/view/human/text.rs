@@ -53,7 +53,7 @@ mod tests {
         for (size, expected) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 kB"), (7_813_139, "7.4 MB"), (1 << 40, "1.0 TB")] {
             assert_eq!(bytes(size), expected);
         }
-        assert_eq!(bytes(u64::MAX), "16384 PB");
+        assert_eq!(bytes(u64::MAX), "16383 PB");
     }
 
     #[test]
