@@ -13,3 +13,4 @@ pub mod local;
 pub mod postgres;
 pub mod process;
 pub mod spec_files;
+pub mod verify;

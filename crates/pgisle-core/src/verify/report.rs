@@ -100,6 +100,8 @@ pub struct Observed {
     pub probes: Vec<Probe>,
     /// What could not be tried.
     pub unproved: Vec<Unproved>,
+    /// The logins that got in with a wrong password.
+    pub open_logins: Vec<RoleName>,
     /// In how many databases a canary sat.
     pub canaries: usize,
 }
@@ -203,8 +205,9 @@ pub fn report(spec: &Spec, inventory: &Inventory, proof: StaticProof, observed: 
     let cast = Cast::new(spec, inventory);
     let StaticProof { mut leaks, mut unproved, pairs } = proof;
     let coverage = coverage(spec, pairs, observed.as_ref(), bounds);
-    let Observed { attempts, probes, unproved: untried, canaries: _ } = observed.unwrap_or_default();
+    let Observed { attempts, probes, unproved: untried, open_logins, canaries: _ } = observed.unwrap_or_default();
     unproved.extend(untried);
+    leaks.extend(open_logins.iter().map(leak_of_open_login));
     for found in
         attempts.iter().filter_map(|attempt| leak_of_attempt(&cast, attempt)).chain(probes.iter().filter_map(leak_of_probe))
     {
@@ -278,6 +281,21 @@ fn leak_of_attempt(cast: &Cast<'_>, attempt: &Attempt) -> Option<Leak> {
     let path = vec![PathStep::Role { role: login.clone() }, what];
     let Fix { hint, commands } = fix;
     Some(Leak { code, severity, evidence: Evidence::Probe, from: who(attempt), to: Some(database.clone()), path, hint, commands })
+}
+
+/// The server asks for no password, so every service can log in as every other one.
+fn leak_of_open_login(login: &RoleName) -> Leak {
+    let what = PathStep::Did { what: format!("logged in as {login} with a wrong password") };
+    Leak {
+        code: Code::LEAK_ROLE,
+        severity: Severity::Error,
+        evidence: Evidence::Probe,
+        from: Who::Everyone,
+        to: None,
+        path: vec![PathStep::Everyone, what],
+        hint: "pg_hba.conf trusts this address. Have it ask for a password: scram-sha-256.".to_owned(),
+        commands: Vec::new(),
+    }
 }
 
 fn leak_of_probe(probe: &Probe) -> Option<Leak> {

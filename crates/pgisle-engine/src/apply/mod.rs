@@ -250,7 +250,7 @@ fn decide(request: &Request<'_>, inventory: &Inventory, credentials: &Credential
 }
 
 /// The databases of a spec, each with the roles whose reading is of interest there.
-fn readers(spec: &Spec) -> BTreeMap<DatabaseName, BTreeSet<RoleName>> {
+pub(crate) fn readers(spec: &Spec) -> BTreeMap<DatabaseName, BTreeSet<RoleName>> {
     let settings = &spec.settings;
     let monitoring = settings.create_monitoring_user.then(|| settings.monitoring_user());
     spec.services

@@ -43,6 +43,8 @@ pub enum ConnectError {
         detail: String,
         /// Whether a password was there to send.
         had_password: bool,
+        /// The server's SQLSTATE; none when the library gave up by itself.
+        sqlstate: Option<String>,
     },
     /// The handshake failed.
     #[error("TLS with the server at {endpoint} failed")]
@@ -76,6 +78,8 @@ pub enum ConnectError {
         database: String,
         /// The server's words.
         detail: String,
+        /// The server's SQLSTATE.
+        sqlstate: String,
     },
     /// It is a pooler.
     #[error("{endpoint} is a connection pooler, not a server")]
@@ -131,8 +135,10 @@ impl ConnectError {
             ("error performing TLS handshake", _) => {
                 Self::Tls { endpoint, detail: format!("The handshake failed: {cause}."), hint: None }
             }
-            ("invalid configuration", "password missing") => Self::auth(options, "The server asks for a password.".to_owned()),
-            ("authentication error", _) => Self::auth(options, format!("{cause}.")),
+            ("invalid configuration", "password missing") => {
+                Self::auth(options, "The server asks for a password.".to_owned(), None)
+            }
+            ("authentication error", _) => Self::auth(options, format!("{cause}."), None),
             ("error connecting to server", _) => match into_io(error) {
                 Ok(source) => Self::Refused { endpoint, source },
                 Err(error) => Self::Protocol { endpoint, source: Box::new(error) },
@@ -148,7 +154,7 @@ impl ConnectError {
         let code = error.code();
         Some(match *code {
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION | SqlState::INSUFFICIENT_PRIVILEGE => {
-                Self::auth(options, detail)
+                Self::auth(options, detail, Some(code.code().to_owned()))
             }
             SqlState::TOO_MANY_CONNECTIONS => {
                 // Both limits have this SQLSTATE; `routine` is not translated, and the server's own limit is met elsewhere.
@@ -156,7 +162,7 @@ impl ConnectError {
                 Self::TooMany { endpoint, detail, limit_of_one }
             }
             SqlState::UNDEFINED_DATABASE | SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
-                Self::Database { endpoint, database, detail }
+                Self::Database { endpoint, database, detail, sqlstate: code.code().to_owned() }
             }
             SqlState::PROTOCOL_VIOLATION if error.message().contains("startup parameter") => {
                 Self::Pooled { endpoint, detail: "It refuses settings at the start of a session, as PgBouncer does.".to_owned() }
@@ -166,13 +172,43 @@ impl ConnectError {
         })
     }
 
-    fn auth(options: &ConnectOptions, detail: String) -> Self {
+    fn auth(options: &ConnectOptions, detail: String, sqlstate: Option<String>) -> Self {
         Self::Auth {
             endpoint: options.endpoint(),
             user: options.user.to_string(),
             database: options.database.to_string(),
             detail,
             had_password: options.password().is_some(),
+            sqlstate,
+        }
+    }
+
+    /// The server's SQLSTATE, when it was the server that refused.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Auth { sqlstate, .. } => sqlstate.as_deref(),
+            Self::Database { sqlstate, .. } => Some(sqlstate),
+            Self::TooMany { .. } => Some(SqlState::TOO_MANY_CONNECTIONS.code()),
+            Self::Protocol { source, .. } => source.code().map(SqlState::code),
+            Self::Refused { .. }
+            | Self::Timeout { .. }
+            | Self::Tls { .. }
+            | Self::TlsFile(_)
+            | Self::Pooled { .. }
+            | Self::Version { .. } => None,
+        }
+    }
+
+    /// What was said, as one sentence.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Auth { detail, .. } | Self::Database { detail, .. } | Self::TooMany { detail, .. } => detail.clone(),
+            _ => match std::error::Error::source(self) {
+                Some(source) => format!("{self}: {source}"),
+                None => self.to_string(),
+            },
         }
     }
 

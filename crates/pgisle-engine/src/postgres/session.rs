@@ -9,6 +9,8 @@ use tokio_postgres::config::{ChannelBinding, SslMode as DriverSslMode};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, SimpleQueryMessage};
 
+use pgisle_core::sql::Statement;
+
 use super::connect::ConnectError;
 use super::conninfo::{ConnectOptions, Host};
 
@@ -136,7 +138,7 @@ impl Session {
     }
 
     /// Asks for one text in one round trip, the parameters' types being said rather than asked for; empty when there is none.
-    pub(super) async fn query_typed_text(
+    pub(crate) async fn query_typed_text(
         &self,
         sql: &'static str,
         params: &[(&(dyn ToSql + Sync), Type)],
@@ -172,6 +174,18 @@ impl Session {
         self.take_notices();
         self.client.simple_query(statement).await?;
         Ok(self.take_notices())
+    }
+
+    /// Runs one statement that `pgisle_core` rendered, by the simple protocol, and hands back the first field of its first row.
+    ///
+    /// # Errors
+    /// The server's or the library's.
+    pub(crate) async fn answer(&self, statement: &Statement) -> Result<Option<String>, tokio_postgres::Error> {
+        let messages = self.client.simple_query(statement.expose()).await?;
+        Ok(messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
     }
 
     /// What the server has said since the last statement, in order.
