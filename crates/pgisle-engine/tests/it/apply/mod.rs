@@ -47,7 +47,8 @@ pub(crate) struct Project {
     pub(crate) adopt: BTreeSet<pgisle_core::name::ServiceName>,
     pub(crate) intent: Intent,
     pub(crate) end_sessions: bool,
-    folder: TempDir,
+    /// Kept for as long as the store is used.
+    _folder: TempDir,
 }
 
 impl Project {
@@ -68,16 +69,12 @@ impl Project {
         let identities = IdentitySource::from_environment(|_| None);
         let store = Store::new(folder.path(), spec.settings.environment, &[], identities).unwrap();
         let (targets, adopt, intent) = (Vec::new(), BTreeSet::new(), Intent::Apply);
-        Self { spec, secrets, connect, store, targets, adopt, intent, end_sessions: false, folder }
+        Self { spec, secrets, connect, store, targets, adopt, intent, end_sessions: false, _folder: folder }
     }
 
     /// Changes the file.
     pub(crate) fn rewrite(&mut self, text: &str) {
         (self.spec, self.secrets) = parse(text);
-    }
-
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.folder.path()
     }
 
     pub(crate) fn request(&self) -> Request<'_> {
