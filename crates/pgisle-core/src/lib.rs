@@ -5,11 +5,13 @@
 //! what it needs is an argument, and the same arguments give the same answer, byte for byte.
 
 pub mod artifact;
+pub mod backup;
 pub mod budget;
 pub mod credential;
 pub mod diagnostic;
 pub mod inventory;
 pub mod marker;
+pub mod moment;
 pub mod name;
 pub mod output;
 pub mod plan;

@@ -1,5 +1,6 @@
 //! Checks on texts: what each setting's words must be like, in code and in words.
 
+use crate::backup::Schedule;
 use crate::diagnostic::Code;
 use crate::name::{DatabaseName, ExtensionName, NAME_BYTES_MAX, RoleName, SchemaName};
 
@@ -38,6 +39,8 @@ pub enum Check {
     Version,
     /// A public key of age.
     AgeRecipient,
+    /// Cron's five fields.
+    Schedule,
 }
 
 /// Why a text is refused.
@@ -69,6 +72,7 @@ impl Check {
             Self::Locale => "the name of a locale, such as en_US.utf8, C or C.UTF-8",
             Self::Version => "a version, such as 1.18",
             Self::AgeRecipient => "an age public key: age1…",
+            Self::Schedule => "cron's five fields, such as 0 2 * * *",
         }
     }
 
@@ -114,6 +118,7 @@ impl Check {
                 let is_key = body.len() >= 50 && body.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
                 if is_key { Ok(()) } else { Err(refusal(Code::SPEC_RANGE, "It is not a public key of age.")) }
             }
+            Self::Schedule => Schedule::parse(text).map(drop).map_err(|why| refusal(Code::SPEC_RANGE, why)),
         }
     }
 }

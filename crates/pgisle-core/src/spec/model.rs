@@ -235,6 +235,14 @@ pub struct Settings {
     pub pgbouncer_version: String,
     /// `age` public keys that the credential store is encrypted to; plain text in a 0600 file when empty.
     pub credential_recipients: Vec<String>,
+    /// When backups are made, as cron's five fields.
+    pub backup_schedule: String,
+    /// How many verified backups of each service are kept, however old they are.
+    pub backup_minimum_count: u32,
+    /// `age` public keys that backups are encrypted to; not encrypted when empty.
+    pub backup_recipients: Vec<String>,
+    /// A shell command that is run when a backup fails.
+    pub backup_on_failure: Option<String>,
 }
 
 /// One service: its island's names, limits and wishes.

@@ -139,6 +139,10 @@ impl Resolved {
             pgbouncer_instances: self.integer("pgbouncer_instances")?,
             pgbouncer_version: self.text("pgbouncer_version")?,
             credential_recipients: self.list("credential_recipients", Ok::<_, ()>)?,
+            backup_schedule: self.text("backup_schedule")?,
+            backup_minimum_count: self.integer("backup_minimum_count")?,
+            backup_recipients: self.list("backup_recipients", Ok::<_, ()>)?,
+            backup_on_failure: self.text("backup_on_failure"),
         })
     }
 }

@@ -134,7 +134,7 @@ pub(super) const SETTINGS: &[SettingInfo] = &[
     setting(Terraform, "enable_backup_automation", Bool, Value("true"),
         "Whether backup and restore scripts and their schedule are generated."),
     setting(Terraform, "backup_storage_path", Text(Check::Path), Value(r#""/var/backups/postgresql""#),
-        "Folder that backups are kept in."),
+        "Where backups are kept: a folder, or s3://bucket/prefix for a store that speaks S3 (its address and keys come from AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."),
     setting(Terraform, "enable_replica_setup", Bool, Value("false"),
         "Whether the replicas that services ask for are set up."),
     setting(Terraform, "tags", Map(Check::Line),
@@ -181,6 +181,14 @@ pub(super) const SETTINGS: &[SettingInfo] = &[
         "The oldest PgBouncer that must understand the generated file. auth_dbname needs 1.19, prepared statements in transaction mode 1.21."),
     setting(Own, "credential_recipients", List(Check::AgeRecipient), Value("[]"),
         "age public keys that the credential store is encrypted to. Without any it is plain text in a file that only its owner can read."),
+    setting(Own, "backup_schedule", Text(Check::Schedule), Value(r#""0 2 * * *""#),
+        "When backups are made, as cron's five fields in the server's time: minute, hour, day of the month, month, day of the week. It goes into the generated cron line and systemd timer."),
+    setting(Own, "backup_minimum_count", Integer { min: 1, max: 1000 }, Value("3"),
+        "How many verified backups of each service are kept however old they are. Retention never goes below it."),
+    setting(Own, "backup_recipients", List(Check::AgeRecipient), Value("[]"),
+        "age public keys that backups are encrypted to. Without any they are not encrypted, in files that only their owner can read."),
+    setting(Own, "backup_on_failure", Text(Check::Line), Value("null"),
+        "A shell command that is run when a backup, a drill or the pruning fails. It finds the reason in PGISLE_FAILURE and the service, if it is one's, in PGISLE_SERVICE."),
 ];
 
 /// Attributes of a `service` block.

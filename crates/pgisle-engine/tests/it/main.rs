@@ -3,6 +3,7 @@
 
 mod apply;
 mod artifact;
+mod backup;
 mod credential;
 mod local;
 mod postgres;

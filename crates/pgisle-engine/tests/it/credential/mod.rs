@@ -78,5 +78,6 @@ const SETTINGS: &str = r#"{
         "postgres_sslcert": null, "postgres_sslkey": null, "fence_maintenance_databases": true, "default_extensions": [],
         "collation": "en_US.utf8", "trusted_roles": [], "monitoring_connection_limit": 5, "monitoring_access": "data",
         "pgbouncer_host": "localhost", "pgbouncer_port": 6432, "pgbouncer_reserve_pool_size": 2,
-        "pgbouncer_server_idle_timeout": 600, "pgbouncer_instances": 1, "pgbouncer_version": "1.18", "credential_recipients": []
+        "pgbouncer_server_idle_timeout": 600, "pgbouncer_instances": 1, "pgbouncer_version": "1.18", "credential_recipients": [],
+    "backup_schedule": "0 2 * * *", "backup_minimum_count": 3, "backup_recipients": [], "backup_on_failure": null
 }"#;

@@ -1,0 +1,312 @@
+//! Reading `pg_dump`'s custom format as it flows by: what it lists, and what is in it.
+//!
+//! The format is that of `pg_backup_archiver.c` and `pg_backup_custom.c`, versions 1.12 (PostgreSQL 9.0) to 1.16 (17 and 18),
+//! without `pg_dump`'s own compression. Everything that a cut or damaged archive could be mistaken for whole is an error: a
+//! table whose data does not come, data that nobody listed, a number that is none.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use super::content::{Content, LargeObjects, RowReader, RowSum, SequenceContent, TableContent, large_object_row};
+
+/// What every archive begins with.
+pub const MAGIC: &[u8] = b"PGDMP";
+
+/// No text in a table of contents is longer; more is damage, and would only be allocated.
+const TEXT_BYTES_MAX: usize = 1 << 28;
+
+/// No archive lists more.
+const ENTRIES_MAX: i64 = 50_000_000;
+
+/// Why an archive cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The stream broke, or ended too early.
+    #[error("the archive cannot be read to its end")]
+    Read(#[source] io::Error),
+    /// It is something else.
+    #[error("it is not an archive of pg_dump's custom format")]
+    Magic,
+    /// A version or format that is not known here.
+    #[error("the archive is of version {0}.{1}, which is not known here")]
+    Version(u8, u8),
+    /// `pg_dump` compressed it.
+    #[error("the archive is compressed by pg_dump itself")]
+    Compressed,
+    /// It is not what an archive is like.
+    #[error("the archive is damaged: {0}")]
+    Damaged(String),
+}
+
+/// One thing that an archive lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number, by which `pg_restore -L` selects it.
+    pub dump_id: i64,
+    /// What it is: `TABLE`, `TABLE DATA`, `ACL`, …
+    pub kind: String,
+    /// Its name.
+    pub tag: String,
+    /// The SQL that makes it.
+    pub definition: String,
+    /// Its schema; empty for what is in none.
+    pub schema: String,
+    /// Its owner; empty for what has none.
+    pub owner: String,
+    /// Whether data of its own follows.
+    pub has_data: bool,
+}
+
+/// An archive that was read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The database's name when it was dumped.
+    pub database: String,
+    /// The server's version.
+    pub server_version: String,
+    /// `pg_dump`'s version.
+    pub dump_version: String,
+    /// What it lists, in order.
+    pub entries: Vec<Entry>,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// Reads an archive to its end. Hand in something that is buffered: it is read in small pieces.
+///
+/// # Errors
+/// See [`ArchiveError`].
+pub fn read(input: impl Read) -> Result<Archive, ArchiveError> {
+    let mut reader = Reader { input, integer_bytes: 4, offset_bytes: 8, version: (0, 0) };
+    let (database, server_version, dump_version) = reader.head()?;
+    let entries = reader.entries()?;
+    let content = reader.data(&entries)?;
+    Ok(Archive { database, server_version, dump_version, entries, content })
+}
+
+/// Reads only what an archive lists.
+///
+/// # Errors
+/// See [`ArchiveError`].
+pub fn read_entries(input: impl Read) -> Result<Vec<Entry>, ArchiveError> {
+    let mut reader = Reader { input, integer_bytes: 4, offset_bytes: 8, version: (0, 0) };
+    reader.head()?;
+    reader.entries()
+}
+
+struct Reader<R> {
+    input: R,
+    integer_bytes: usize,
+    offset_bytes: usize,
+    version: (u8, u8),
+}
+
+fn damaged(what: impl Into<String>) -> ArchiveError {
+    ArchiveError::Damaged(what.into())
+}
+
+impl<R: Read> Reader<R> {
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], ArchiveError> {
+        let mut bytes = [0; N];
+        self.input.read_exact(&mut bytes).map_err(ArchiveError::Read)?;
+        Ok(bytes)
+    }
+
+    fn byte(&mut self) -> Result<u8, ArchiveError> {
+        self.bytes::<1>().map(|[byte]| byte)
+    }
+
+    /// A byte, or nothing at the end.
+    fn byte_or_end(&mut self) -> Result<Option<u8>, ArchiveError> {
+        let mut byte = [0];
+        loop {
+            match self.input.read(&mut byte) {
+                Ok(0) => return Ok(None),
+                Ok(_) => return Ok(Some(byte[0])),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ArchiveError::Read(error)),
+            }
+        }
+    }
+
+    /// A sign, then the number, the least byte first.
+    fn integer(&mut self) -> Result<i64, ArchiveError> {
+        let negative = match self.byte()? {
+            0 => false,
+            1 => true,
+            other => return Err(damaged(format!("a number has the sign {other}"))),
+        };
+        let mut number = 0_i64;
+        for place in 0..self.integer_bytes {
+            number |= i64::from(self.byte()?) << (8 * place);
+        }
+        Ok(if negative { -number } else { number })
+    }
+
+    fn text(&mut self) -> Result<Option<String>, ArchiveError> {
+        let length = self.integer()?;
+        let Ok(length) = usize::try_from(length) else { return Ok(None) };
+        if length > TEXT_BYTES_MAX {
+            return Err(damaged(format!("a text of {length} bytes")));
+        }
+        let mut bytes = Vec::new();
+        self.input.by_ref().take(length as u64).read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
+        if bytes.len() < length {
+            return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        // Names are in the database's encoding, which pgisle always makes UTF8; others are shown as well as can be.
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    fn text_or_empty(&mut self) -> Result<String, ArchiveError> {
+        self.text().map(Option::unwrap_or_default)
+    }
+
+    fn head(&mut self) -> Result<(String, String, String), ArchiveError> {
+        let mut magic = [0; MAGIC.len()];
+        self.input.read_exact(&mut magic).map_err(|_| ArchiveError::Magic)?;
+        if magic != MAGIC {
+            return Err(ArchiveError::Magic);
+        }
+        let [major, minor, _revision, integer_bytes, offset_bytes, format] = self.bytes()?;
+        if major != 1 || !(12..=16).contains(&minor) {
+            return Err(ArchiveError::Version(major, minor));
+        }
+        if format != 1 || !(1..=8).contains(&integer_bytes) || !(1..=8).contains(&offset_bytes) {
+            return Err(ArchiveError::Magic);
+        }
+        self.version = (major, minor);
+        (self.integer_bytes, self.offset_bytes) = (usize::from(integer_bytes), usize::from(offset_bytes));
+        let compression = if minor >= 15 { i64::from(self.byte()?) } else { self.integer()? };
+        if compression != 0 {
+            return Err(ArchiveError::Compressed);
+        }
+        // Second, minute, hour, day, month, year and summer time of the dump: the manifest has the moment.
+        for _ in 0..7 {
+            self.integer()?;
+        }
+        Ok((self.text_or_empty()?, self.text_or_empty()?, self.text_or_empty()?))
+    }
+
+    fn entries(&mut self) -> Result<Vec<Entry>, ArchiveError> {
+        let count = self.integer()?;
+        if !(0..=ENTRIES_MAX).contains(&count) {
+            return Err(damaged(format!("it lists {count} things")));
+        }
+        (0..count).map(|_| self.entry()).collect()
+    }
+
+    fn entry(&mut self) -> Result<Entry, ArchiveError> {
+        let minor = self.version.1;
+        let dump_id = self.integer()?;
+        let has_data = self.integer()? != 0;
+        let (_table_oid, _oid) = (self.text()?, self.text()?);
+        let (tag, kind) = (self.text_or_empty()?, self.text_or_empty()?);
+        let _section = self.integer()?;
+        let definition = self.text_or_empty()?;
+        let (_drop, _copy) = (self.text()?, self.text()?);
+        let schema = self.text_or_empty()?;
+        let _tablespace = self.text()?;
+        if minor >= 14 {
+            let _access_method = self.text()?;
+        }
+        if minor >= 16 {
+            let _relation_kind = self.integer()?;
+        }
+        let owner = self.text_or_empty()?;
+        let _with_oids = self.text()?;
+        while self.text()?.is_some() {
+            // A dependency.
+        }
+        let _state = self.byte()?;
+        for _ in 0..self.offset_bytes {
+            self.byte()?;
+        }
+        Ok(Entry { dump_id, kind, tag, definition, schema, owner, has_data })
+    }
+
+    fn data(&mut self, entries: &[Entry]) -> Result<Content, ArchiveError> {
+        let mut missing: BTreeMap<i64, &Entry> =
+            entries.iter().filter(|entry| entry.has_data).map(|entry| (entry.dump_id, entry)).collect();
+        let mut tables = Vec::new();
+        let (mut objects, mut object_bytes) = (RowSum::default(), 0);
+        while let Some(kind) = self.byte_or_end()? {
+            let dump_id = self.integer()?;
+            let entry =
+                missing.remove(&dump_id).ok_or_else(|| damaged(format!("data of number {dump_id}, which is not listed")))?;
+            match kind {
+                1 => {
+                    let rows = self.rows(entry)?;
+                    let (schema, name) = (entry.schema.clone(), entry.tag.clone());
+                    tables.push(TableContent { schema, name, rows: rows.rows(), digest: rows.digest() });
+                }
+                3 => object_bytes += self.large_objects(&mut objects)?,
+                other => return Err(damaged(format!("a block of kind {other}"))),
+            }
+        }
+        if let Some(entry) = missing.values().next() {
+            return Err(damaged(format!("it ends before the data of {} {}", entry.kind, entry.tag)));
+        }
+        tables.sort();
+        let mut sequences = sequences(entries)?;
+        sequences.sort();
+        let large_objects = LargeObjects { count: objects.rows(), bytes: object_bytes, digest: objects.digest() };
+        Ok(Content { tables, sequences, large_objects })
+    }
+
+    fn rows(&mut self, entry: &Entry) -> Result<RowSum, ArchiveError> {
+        let mut rows = RowReader::default();
+        let mut piece = Vec::new();
+        while self.piece(&mut piece)? {
+            rows.feed(&piece);
+        }
+        if !rows.has_ended() {
+            return Err(damaged(format!("the data of {} has no end", entry.tag)));
+        }
+        rows.finish().map_err(|error| damaged(format!("{}: {error}", entry.tag)))
+    }
+
+    fn large_objects(&mut self, sum: &mut RowSum) -> Result<u64, ArchiveError> {
+        let mut bytes = 0;
+        let mut piece = Vec::new();
+        loop {
+            let oid = match self.integer()? {
+                0 => return Ok(bytes),
+                oid => u32::try_from(oid).map_err(|_| damaged(format!("a large object of number {oid}")))?,
+            };
+            let mut object = Vec::new();
+            while self.piece(&mut piece)? {
+                object.extend_from_slice(&piece);
+            }
+            bytes += object.len() as u64;
+            sum.add(&large_object_row(oid, &object));
+        }
+    }
+
+    /// The next piece of a block; false at the block's end.
+    fn piece(&mut self, piece: &mut Vec<u8>) -> Result<bool, ArchiveError> {
+        let length = self.integer()?;
+        let length = usize::try_from(length).map_err(|_| damaged(format!("a piece of {length} bytes")))?;
+        piece.clear();
+        self.input.by_ref().take(length as u64).read_to_end(piece).map_err(ArchiveError::Read)?;
+        if piece.len() < length {
+            return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(length > 0)
+    }
+}
+
+/// Where the sequences stand, from `SELECT pg_catalog.setval('public.s', 42, true);`.
+fn sequences(entries: &[Entry]) -> Result<Vec<SequenceContent>, ArchiveError> {
+    let values = |definition: &str| {
+        let (rest, is_called) = definition.trim_end().strip_suffix(");")?.rsplit_once(", ")?;
+        let (_, last_value) = rest.rsplit_once(", ")?;
+        Some((last_value.parse().ok()?, is_called.parse().ok()?))
+    };
+    let sets = entries.iter().filter(|entry| entry.kind == "SEQUENCE SET");
+    sets.map(|Entry { schema, tag, definition, .. }| {
+        let (last_value, is_called) = values(definition).ok_or_else(|| damaged(format!("the value of sequence {tag}")))?;
+        Ok(SequenceContent { schema: schema.clone(), name: tag.clone(), last_value, is_called })
+    })
+    .collect()
+}

@@ -1,0 +1,20 @@
+//! Backups as values: what they are called, what their manifests say, what is in a dump, and which may go.
+//!
+//! A backup is one service's database at one moment. In the store it is a folder `services/<service>/<id>/` with the data and,
+//! written last, the [`Manifest`]: what has no manifest is not a backup.
+
+pub mod archive;
+mod content;
+mod id;
+mod manifest;
+mod retention;
+mod schedule;
+
+pub use content::{Content, CutRow, Digest, LargeObjects, RowReader, RowSum, SequenceContent, TableContent, large_object_row};
+pub use id::BackupId;
+pub use manifest::{
+    Checksum, Compression, DumpFormat, ExtensionThere, FORMAT, Manifest, ManifestError, SetThere, SnapshotThere, StoredObject,
+    checksum, open, seal,
+};
+pub use retention::{Candidate, Retention, expired};
+pub use schedule::Schedule;

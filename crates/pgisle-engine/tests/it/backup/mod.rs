@@ -1,0 +1,3 @@
+//! Backups of real databases.
+
+mod archive;
