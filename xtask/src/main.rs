@@ -1,5 +1,6 @@
 //! The project's own chores. `cargo xtask` without a word lists them.
 
+mod bench;
 mod ci;
 mod reference;
 mod tidy;
@@ -12,6 +13,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
   tidy         checks what neither the compiler nor clippy does: crate boundaries, layout, sizes, SQL
   gen          writes the generated pages of docs/reference
   gen --check  fails when a generated page is out of date
+  bench apply [-services 5,50,200] [-rounds 3] [-json]
+               measures an apply and an empty plan beside psql doing the same
   ci           runs everything that CI runs";
 
 #[expect(clippy::print_stderr, reason = "a chore talks to whoever runs it")]
@@ -31,6 +34,7 @@ fn run() -> anyhow::Result<()> {
         ["tidy"] => tidy::run(),
         ["gen"] => reference::generate(),
         ["gen", "--check"] => reference::check(),
+        ["bench", "apply", words @ ..] => bench::apply(words),
         ["ci"] => ci::run(),
         _ => anyhow::bail!(USAGE),
     }
