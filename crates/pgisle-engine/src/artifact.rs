@@ -15,7 +15,7 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::file::{FileError, create_private_dir, write_atomically};
+use crate::file::{FileError, NewFile, create_private_dir, write_all_atomically, write_atomically};
 
 /// The manifest's name in the environment's folder.
 pub const MANIFEST: &str = ".pgisle-manifest.json";
@@ -218,20 +218,25 @@ pub fn write(folder: &Path, artifacts: &[Artifact], options: WriteOptions) -> Re
     }
     create_folders(folder, artifacts, &changes)?;
     write_manifest(folder, &manifest)?;
-    for change in &changes {
-        let path = folder.join(&change.path);
-        match (change.kind, by_path.get(change.path.as_str()).and_then(|artifact| artifact.content.as_ref())) {
-            (ChangeKind::Create | ChangeKind::Update, Some(content)) => {
-                let mode = by_path[change.path.as_str()].mode;
-                write_atomically(&path, mode, content.expose().as_bytes())?;
-            }
-            (ChangeKind::Remove, _) => remove(&path)?,
-            _ => {}
-        }
+    write_all_atomically(&new_files(folder, &changes, &by_path))?;
+    for change in changes.iter().filter(|change| change.kind == ChangeKind::Remove) {
+        remove(&folder.join(&change.path))?;
     }
     settle(&mut manifest, &changes);
     write_manifest(folder, &manifest)?;
     Ok(changes)
+}
+
+/// The files that are to be written, as far as it is known what will be in them.
+fn new_files<'a>(folder: &Path, changes: &[Change], by_path: &BTreeMap<&str, &'a Artifact>) -> Vec<NewFile<'a>> {
+    let written = changes.iter().filter(|change| matches!(change.kind, ChangeKind::Create | ChangeKind::Update));
+    written
+        .filter_map(|change| {
+            let artifact = by_path.get(change.path.as_str())?;
+            let bytes = artifact.content.as_ref()?.expose().as_bytes();
+            Some(NewFile { path: folder.join(&change.path), mode: artifact.mode, bytes })
+        })
+        .collect()
 }
 
 /// What the user must know about the changes: files that were edited by hand.

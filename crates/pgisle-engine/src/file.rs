@@ -3,6 +3,7 @@
 //! All names are looked up below one open folder, so exchanging the folder's path meanwhile redirects nothing, and a symbolic
 //! link in the file's place is replaced, never followed.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
@@ -10,6 +11,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
@@ -18,6 +21,9 @@ const TEMPORARY_MARK: &str = ".pgisle-new-";
 
 /// Random bytes in a temporary name: two writers never meet by chance.
 const TEMPORARY_RANDOM_BYTES: usize = 8;
+
+/// How many files are written at once: file systems commit together what is asked for together.
+const WRITERS_MAX: usize = 16;
 
 /// Why a file or folder was not written.
 #[derive(Debug, thiserror::Error)]
@@ -97,22 +103,72 @@ pub enum FileError {
 /// # Errors
 /// When the folder is missing or the content cannot be written; the file is then as it was.
 pub fn write_atomically(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), FileError> {
+    write_all_atomically(&[NewFile { path: path.to_owned(), mode, bytes }])
+}
+
+/// A file to be written.
+pub struct NewFile<'a> {
+    /// Where.
+    pub path: PathBuf,
+    /// Its mode, whatever the umask.
+    pub mode: u32,
+    /// What will be in it.
+    pub bytes: &'a [u8],
+}
+
+/// Writes several files, each as [`write_atomically`] does. Each waits for the disk, so they are written side by side.
+///
+/// # Errors
+/// Of the files that could not be written, the first one's. The others are written nevertheless.
+pub fn write_all_atomically(files: &[NewFile<'_>]) -> Result<(), FileError> {
+    let next = AtomicUsize::new(0);
+    let write_some = || {
+        let mut failures = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(index) else { return failures };
+            failures.extend(replace(file).err().map(|error| (index, error)));
+        }
+    };
+    let mut failures: Vec<(usize, FileError)> = thread::scope(|scope| {
+        let others: Vec<_> = (1..WRITERS_MAX.min(files.len())).map(|_| scope.spawn(write_some)).collect();
+        let own = write_some();
+        let others = others.into_iter().flat_map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        own.into_iter().chain(others).collect()
+    });
+    // The renames themselves must outlive a power cut, too.
+    let mut folders: BTreeMap<&Path, usize> = BTreeMap::new();
+    for (index, file) in files.iter().enumerate() {
+        folders.entry(split(&file.path)?.0).or_insert(index);
+    }
+    for (folder, index) in folders {
+        let synced = open_folder(folder, OFlags::empty()).and_then(|opened| {
+            rustix::fs::fsync(&opened).map_err(|error| FileError::Write { path: files[index].path.clone(), source: error.into() })
+        });
+        failures.extend(synced.err().map(|error| (index, error)));
+    }
+    // Of one file the earlier failure comes first.
+    failures.sort_by_key(|(index, _)| *index);
+    failures.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// Puts a file into its place. The folder is not synced.
+fn replace(file: &NewFile<'_>) -> Result<(), FileError> {
+    let NewFile { path, mode, bytes } = file;
     let (folder_path, name) = split(path)?;
     let folder = open_folder(folder_path, OFlags::empty())?;
-    let temporary = temporary_name(name).map_err(|source| FileError::Write { path: path.to_owned(), source })?;
-    let result = write_new(&folder, &temporary, mode, bytes)
-        .map_err(|source| FileError::Write { path: path.to_owned(), source })
+    let temporary = temporary_name(name).map_err(|source| FileError::Write { path: path.clone(), source })?;
+    let result = write_new(&folder, &temporary, *mode, bytes)
+        .map_err(|source| FileError::Write { path: path.clone(), source })
         .and_then(|()| {
             rustix::fs::renameat(&folder, &temporary, &folder, name)
-                .map_err(|error| FileError::Replace { path: path.to_owned(), source: error.into() })
+                .map_err(|error| FileError::Replace { path: path.clone(), source: error.into() })
         });
     if result.is_err() {
         // Best effort: the first error is the one to report.
         let _ = rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty());
-        return result;
     }
-    // The rename itself must outlive a power cut, too.
-    rustix::fs::fsync(&folder).map_err(|error| FileError::Write { path: path.to_owned(), source: error.into() })
+    result
 }
 
 /// Makes a folder that only its owner can enter, and the missing folders above it likewise. One that exists is made private;
@@ -256,6 +312,30 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no leftover");
         let missing = write_atomically(&folder.path().join("no/such"), 0o600, b"x").unwrap_err();
         assert!(matches!(missing, FileError::OpenFolder { .. }), "{missing:?}");
+    }
+
+    #[test]
+    fn of_many_files_one_that_fails_keeps_none_of_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number: usize| folder.path().join(format!("{}/{number}", number % 3));
+        for number in 0..2 {
+            fs::create_dir(folder.path().join(number.to_string())).unwrap();
+        }
+        fs::create_dir(path(4)).unwrap();
+        // Where 4 shall be there is a folder, and the folder of 2, 5, 8, … is missing.
+        let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let files: Vec<NewFile<'_>> = texts
+            .iter()
+            .enumerate()
+            .map(|(number, text)| NewFile { path: path(number), mode: 0o600, bytes: text.as_bytes() })
+            .collect();
+        let error = write_all_atomically(&files).unwrap_err();
+        assert!(matches!(&error, FileError::OpenFolder { path, .. } if path.ends_with("2")), "{error:?}");
+        for (number, text) in texts.iter().enumerate().filter(|(number, _)| number % 3 != 2 && *number != 4) {
+            assert_eq!((mode(&path(number)), fs::read_to_string(path(number)).unwrap()), (0o600, text.clone()));
+        }
+        assert_eq!(fs::read_dir(folder.path().join("1")).unwrap().count(), 33, "no leftover");
+        write_all_atomically(&[]).unwrap();
     }
 
     #[test]
