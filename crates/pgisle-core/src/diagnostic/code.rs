@@ -190,6 +190,9 @@ codes! {
     VERIFY_BROKEN = "PI0514", "something that a service needs does not work in its own database",
         "The service gets in, and then cannot do what it should: create a table, use an extension, or leave its new objects to the owner role. The server's own message is in the path.";
 
+    LEAK_SYSTEM = "PI0515", "a service can use the server beyond SQL",
+        "A function, catalog or parameter that PostgreSQL keeps for superusers was granted by hand: pg_read_file reads any file of the server, pg_authid holds every password's verifier. The path names the grant; where nothing but a trial has shown it, the trial is in the path.";
+
     // Credentials and artifacts.
     CREDENTIAL_STORE = "PI0601", "the credential store cannot be used",
         "The file is unreadable, malformed, of a newer version, encrypted without a key at hand, or readable by others.";

@@ -138,13 +138,12 @@ impl<'a> Planner<'a> {
         if lacking.is_empty() {
             return;
         }
-        let attributes = lacking.join(" ");
         let diagnostic =
             Diagnostic::error(Code::PLAN_PRIVILEGE, format!("role \"{}\" lacks {}", admin.role, lacking.join(" and ")))
                 .about(format!("service \"{}\"", service.name))
                 .hint("A DBA must give it, once:");
-        let statement = crate::sql::Statement::new("ALTER ROLE ").ident(&admin.role);
-        let statements = vec![DbaStatement { database: None, sql: format!("{statement} {attributes}") }];
+        let statement = crate::sql::remedy::give_attributes(&admin.role, &lacking);
+        let statements = vec![DbaStatement { database: None, sql: statement.to_string() }];
         self.block(Address::Service(service.name.clone(), "database".to_owned()), diagnostic, statements);
     }
 

@@ -1,8 +1,11 @@
 //! SQL, rendered in this one module and nowhere else.
 //!
 //! A [`Statement`] is put together from constant text, identifiers and literals, each by its own method. Text that is not a
-//! constant of the program can only get in quoted, so a hostile name stays a name.
+//! constant of the program can only get in quoted, so a hostile name stays a name. The methods are this module's own: whoever
+//! else needs a statement with something put into it asks for it here by what it does.
 
+pub(crate) mod probe;
+pub(crate) mod remedy;
 mod render;
 
 use std::fmt;
@@ -22,7 +25,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Begins with constant text.
+    /// Begins with constant text; elsewhere, that is all there is to it.
     #[must_use]
     pub fn new(text: &'static str) -> Self {
         Self { text: zeroize::Zeroizing::new(text.to_owned()), shown: text.to_owned() }
@@ -30,38 +33,38 @@ impl Statement {
 
     /// Adds constant text.
     #[must_use]
-    pub fn sql(self, text: &'static str) -> Self {
+    pub(in crate::sql) fn sql(self, text: &'static str) -> Self {
         self.push(text)
     }
 
     /// Adds a quoted identifier.
     #[must_use]
-    pub fn ident(self, name: &impl Identifier) -> Self {
+    pub(in crate::sql) fn ident(self, name: &impl Identifier) -> Self {
         self.push(&quote_identifier(name.name()))
     }
 
     /// Adds several quoted identifiers, separated by commas.
     #[must_use]
-    pub fn idents<'a, N: Identifier + 'a>(self, names: impl IntoIterator<Item = &'a N>) -> Self {
+    pub(in crate::sql) fn idents<'a, N: Identifier + 'a>(self, names: impl IntoIterator<Item = &'a N>) -> Self {
         let quoted: Vec<String> = names.into_iter().map(|name| quote_identifier(name.name())).collect();
         self.push(&quoted.join(", "))
     }
 
     /// Adds a quoted string literal.
     #[must_use]
-    pub fn literal(self, text: &str) -> Self {
+    pub(in crate::sql) fn literal(self, text: &str) -> Self {
         self.push(&quote_literal(text))
     }
 
     /// Adds several quoted string literals, separated by commas.
     #[must_use]
-    pub fn literals(self, texts: &[String]) -> Self {
+    pub(in crate::sql) fn literals(self, texts: &[String]) -> Self {
         self.push(&texts.iter().map(|text| quote_literal(text)).collect::<Vec<_>>().join(", "))
     }
 
     /// Adds a string literal that is shown in another form than the server gets.
     #[must_use]
-    pub fn literal_shown(mut self, text: &str, shown: &str) -> Self {
+    pub(in crate::sql) fn literal_shown(mut self, text: &str, shown: &str) -> Self {
         self.text.push_str(&quote_literal(text));
         self.shown.push_str(&quote_literal(shown));
         self
@@ -69,13 +72,13 @@ impl Statement {
 
     /// Adds a number.
     #[must_use]
-    pub fn number(self, number: i64) -> Self {
+    pub(in crate::sql) fn number(self, number: i64) -> Self {
         self.push(&number.to_string())
     }
 
     /// Adds a string literal that only the server gets to see. Without a secret the statement can be shown and not run.
     #[must_use]
-    pub fn secret(mut self, secret: Option<&str>) -> Self {
+    pub(in crate::sql) fn secret(mut self, secret: Option<&str>) -> Self {
         self.text.push_str(secret.map_or(HIDDEN.to_owned(), quote_literal).as_str());
         self.shown.push_str(HIDDEN);
         self
@@ -92,6 +95,12 @@ impl Statement {
     pub fn expose(&self) -> &str {
         &self.text
     }
+}
+
+/// Creates a database from the template that nobody can have changed.
+#[must_use]
+pub fn create_database(name: &DatabaseName) -> Statement {
+    Statement::new("CREATE DATABASE ").ident(name).sql(" TEMPLATE template0")
 }
 
 /// The rendering without secrets.

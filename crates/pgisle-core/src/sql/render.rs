@@ -295,7 +295,7 @@ fn grantees(statement: Statement, grantees: &[Grantee]) -> Statement {
     })
 }
 
-fn objects_sql(objects: DefaultAclObjects) -> &'static str {
+pub(super) fn objects_sql(objects: DefaultAclObjects) -> &'static str {
     match objects {
         DefaultAclObjects::Tables => "TABLES",
         DefaultAclObjects::Sequences => "SEQUENCES",

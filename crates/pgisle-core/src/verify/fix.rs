@@ -1,8 +1,9 @@
-//! What closes a leak: a sentence, and SQL for who has to do it by hand.
+//! What closes a leak: a sentence, and lines to paste into psql for who has to do it by hand.
 
 use crate::inventory::Grantee;
 use crate::name::{DatabaseName, RoleName};
-use crate::sql::Statement;
+use crate::spec::Service;
+use crate::sql::{Statement, remedy};
 
 use super::cast::{Cast, Standing};
 
@@ -23,56 +24,31 @@ impl Fix {
         self
     }
 
-    /// Adds a line to paste into a session of one database.
-    pub(super) fn inside(mut self, database: &DatabaseName, sql: &Statement) -> Self {
-        self.commands.push(format!("{sql}; -- in database {database}"));
-        self
+    /// Adds a line that works in one database only.
+    pub(super) fn inside(self, database: &DatabaseName, sql: &Statement) -> Self {
+        self.inside_as(database, None, sql)
+    }
+
+    /// The same, as someone who has the rights that the administrator has not.
+    pub(super) fn inside_as(mut self, database: &DatabaseName, act_as: Option<&RoleName>, sql: &Statement) -> Self {
+        let connect = remedy::connect(database);
+        if !self.commands.contains(&connect) {
+            self.commands.push(connect);
+        }
+        match act_as {
+            None => self.command(sql),
+            Some(role) => self.command(&remedy::act_as(role)).command(sql).command(&remedy::act_as_oneself()),
+        }
     }
 }
 
-/// Adds privileges, as a list.
-pub(super) fn privileges(statement: Statement, privileges: &[&str]) -> Statement {
-    /// The words that `aclexplode` gives.
-    const WORDS: &[&str] = &[
-        "ALTER SYSTEM",
-        "CONNECT",
-        "CREATE",
-        "DELETE",
-        "EXECUTE",
-        "INSERT",
-        "MAINTAIN",
-        "REFERENCES",
-        "SELECT",
-        "SET",
-        "TEMPORARY",
-        "TRIGGER",
-        "TRUNCATE",
-        "UPDATE",
-        "USAGE",
-    ];
-    let known: Vec<&'static str> = WORDS.iter().copied().filter(|word| privileges.contains(word)).collect();
-    if known.len() < privileges.len() {
-        // A privilege that is younger than this list.
-        return statement.sql("ALL");
-    }
-    known
-        .into_iter()
-        .enumerate()
-        .fold(statement, |statement, (place, word)| (if place > 0 { statement.sql(", ") } else { statement }).sql(word))
-}
-
-/// Adds a grantee.
-pub(super) fn grantee(statement: Statement, grantee: &Grantee) -> Statement {
-    match grantee {
-        Grantee::Public => statement.sql("PUBLIC"),
-        Grantee::Role(role) => statement.ident(role),
-    }
+/// As whom an administrator that is no superuser changes what belongs to an island's owner role.
+pub(super) fn owner_to_be(cast: &Cast<'_>, service: &Service) -> Option<RoleName> {
+    (!cast.inventory.admin.superuser).then(|| service.owner())
 }
 
 /// Takes privileges on a database away.
 pub(super) fn revoke_database(cast: &Cast<'_>, database: &DatabaseName, revoked: &[&str], from: &Grantee) -> Fix {
-    let sql = privileges(Statement::new("REVOKE "), revoked).sql(" ON DATABASE ").ident(database).sql(" FROM ");
-    let sql = grantee(sql, from);
     let hint = match cast.standing(database) {
         Standing::Island(_) => "`pgisle apply` revokes it; so does this line.",
         Standing::Shared => "This is expected until every service is split out of the shared database; it is fenced then.",
@@ -82,31 +58,57 @@ pub(super) fn revoke_database(cast: &Cast<'_>, database: &DatabaseName, revoked:
         Standing::Maintenance => "fence_maintenance_databases is off; set it to close this.",
         Standing::Other => "The database is not pgisle's, so pgisle leaves it alone. Its owner can close it.",
     };
-    Fix::new(hint).command(&sql)
+    Fix::new(hint).command(&remedy::revoke_on_database(database, revoked, from))
 }
 
-/// Ends a membership.
-pub(super) fn revoke_membership(role: &RoleName, member: &RoleName) -> Fix {
-    let sql = Statement::new("REVOKE ").ident(role).sql(" FROM ").ident(member);
-    Fix::new("End the membership. Where another role granted it, name that one with GRANTED BY.").command(&sql)
+/// Ends memberships, each of a member in a role, whoever granted it.
+pub(super) fn end_memberships(cast: &Cast<'_>, hint: &str, edges: &[(&RoleName, &RoleName)]) -> Fix {
+    memberships(cast, hint, edges, false)
+}
+
+/// Lets a member keep a role and no longer pass it on.
+pub(super) fn end_admin_option(cast: &Cast<'_>, role: &RoleName, member: &RoleName) -> Fix {
+    memberships(cast, "`pgisle apply` takes the admin option away; so does this line.", &[(role, member)], true)
+}
+
+fn memberships(cast: &Cast<'_>, hint: &str, edges: &[(&RoleName, &RoleName)], admin_option_only: bool) -> Fix {
+    let names_grantor = cast.inventory.server.major() >= 16;
+    let mut fix = Fix::new(hint);
+    for (role, member) in edges {
+        let rows = cast.inventory.memberships.iter().filter(|row| row.role == **role && row.member == **member);
+        let rows: Vec<_> = rows.filter(|row| !admin_option_only || row.admin).collect();
+        // Without grantors all rows are one.
+        let told = if names_grantor { rows.len() } else { rows.len().min(1) };
+        for row in rows.into_iter().take(told) {
+            fix = fix.command(&remedy::revoke_membership(row, names_grantor, admin_option_only));
+        }
+    }
+    fix
 }
 
 /// Takes an attribute of a role away.
 pub(super) fn drop_attribute(role: &RoleName, attribute: &'static str) -> Fix {
-    let sql = Statement::new("ALTER ROLE ").ident(role).sql(" NO").sql(attribute);
-    Fix::new("Take the attribute away; it needs a superuser where the attribute does.").command(&sql)
+    Fix::new("Take the attribute away; it needs a superuser where the attribute does.")
+        .command(&remedy::drop_attribute(role, attribute))
 }
 
-/// Gives a database to the platform.
-pub(super) fn change_owner(cast: &Cast<'_>, database: &DatabaseName) -> Fix {
-    let platform = &cast.inventory.admin.role;
-    let sql = Statement::new("ALTER DATABASE ").ident(database).sql(" OWNER TO ").ident(platform);
-    Fix::new("Let the platform own the database.").command(&sql)
+/// Gives a database to the platform. What its owner was granted goes over with it, so an island's role gets its own back.
+pub(super) fn change_owner(cast: &Cast<'_>, database: &DatabaseName, owner: &RoleName) -> Fix {
+    let fix = Fix::new("Let the platform own the database.").command(&remedy::change_owner(database, &cast.inventory.admin.role));
+    let Some(service) = cast.island_of(owner).filter(|service| service.database == *database) else { return fix };
+    let granted: &[&str] = if *owner == service.owner() {
+        &["CREATE", "TEMPORARY"]
+    } else if *owner == service.application() {
+        &["TEMPORARY"]
+    } else {
+        &["CONNECT"]
+    };
+    let hint = "`pgisle apply` lets the platform own the database; so do these lines.".to_owned();
+    Fix { hint, ..fix }.command(&remedy::grant_on_database(database, granted, owner))
 }
 
 /// Takes the grant option away, and what was granted by it.
 pub(super) fn revoke_grant_option(database: &DatabaseName, granted: &[&str], role: &RoleName) -> Fix {
-    let sql = privileges(Statement::new("REVOKE GRANT OPTION FOR "), granted).sql(" ON DATABASE ").ident(database);
-    let sql = sql.sql(" FROM ").ident(role).sql(" CASCADE");
-    Fix::new("Take the grant option away, with what was granted by it.").command(&sql)
+    Fix::new("Take the grant option away, with what was granted by it.")
+        .command(&remedy::revoke_grant_option(database, granted, role))
 }

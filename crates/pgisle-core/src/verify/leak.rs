@@ -157,6 +157,8 @@ pub struct Leak {
     pub to: Option<DatabaseName>,
     /// How, step by step.
     pub path: Vec<PathStep>,
+    /// What trials have shown of it, such as `chat logged in to link_users`.
+    pub seen: Vec<String>,
     /// What closes it, as sentences.
     pub hint: String,
     /// SQL that closes it, for who cannot let pgisle do it.
@@ -186,6 +188,7 @@ impl Leak {
             Code::LEAK_LOGIN => "cannot use",
             Code::VERIFY_BROKEN => "cannot work in",
             Code::LEAK_FUNCTION => "can run a function with its owner's rights in",
+            Code::LEAK_SYSTEM => "can use what is the superuser's in",
             Code::LEAK_FOREIGN_SERVER => "can reach out of",
             _ => "leaks to",
         };
@@ -222,8 +225,8 @@ pub(super) fn sort(leaks: &mut Vec<Leak>) {
 impl Serialize for Leak {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct as _;
-        let Self { code, severity, evidence, from, to, path, hint, commands } = self;
-        let mut leak = serializer.serialize_struct("Leak", 10)?;
+        let Self { code, severity, evidence, from, to, path, seen, hint, commands } = self;
+        let mut leak = serializer.serialize_struct("Leak", 11)?;
         leak.serialize_field("code", code)?;
         leak.serialize_field("severity", severity)?;
         leak.serialize_field("evidence", evidence)?;
@@ -232,6 +235,7 @@ impl Serialize for Leak {
         leak.serialize_field("to", to)?;
         leak.serialize_field("path", path)?;
         leak.serialize_field("path_text", &self.path_text())?;
+        leak.serialize_field("seen", seen)?;
         leak.serialize_field("hint", hint)?;
         leak.serialize_field("commands", commands)?;
         leak.end()

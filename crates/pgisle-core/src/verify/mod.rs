@@ -6,6 +6,7 @@
 
 mod attack;
 mod cast;
+mod finding;
 mod fix;
 mod interior;
 mod junit;
@@ -18,11 +19,11 @@ mod text;
 mod trial;
 
 pub use attack::{
-    CANARY_COMMENT, CANARY_TABLE, Victim, attacks, find_canary, home_trials, intruder_trials, monitoring_reads_canary,
-    monitoring_trials, plant_canary, remove_canary, terminate, victims,
+    Victim, attacks, find_canary, home_trials, intruder_trials, monitoring_reads_canary, monitoring_trials, plant_canary,
+    remove_canary, terminate, victims,
 };
 pub use cast::LoginKind;
-pub use interior::{DefinerFunction, ForeignServer, Interior, ObjectGrants};
+pub use interior::{DefinerFunction, ForeignServer, Interior, ObjectGrants, ObjectPlace, SystemGrant, SystemObject};
 pub use junit::junit_xml;
 pub use leak::{Evidence, Leak, PathStep, Unproved, Who};
 pub use pairs::{Bounds, Column, ColumnKind, columns, targets};

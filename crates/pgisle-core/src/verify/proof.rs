@@ -5,17 +5,18 @@
 
 mod content;
 mod database;
+mod fold;
 mod role;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::diagnostic::{Code, Severity};
-use crate::inventory::Inventory;
-use crate::name::{DatabaseName, RoleName};
+use crate::inventory::{Inventory, Readable};
+use crate::name::{DatabaseName, ExtensionName, RoleName};
 use crate::spec::{Service, Spec};
 
 pub(super) use content::excess;
@@ -47,20 +48,17 @@ pub fn prove(spec: &Spec, inventory: &Inventory) -> StaticProof {
 /// Like [`prove`], and with what the [`Interior`] of each database tells: privileges on tables, functions with their owner's
 /// rights, foreign servers.
 #[must_use]
-pub fn prove_with(
-    spec: &Spec,
-    inventory: &Inventory,
-    interiors: &BTreeMap<DatabaseName, crate::inventory::Readable<Interior>>,
-) -> StaticProof {
+pub fn prove_with(spec: &Spec, inventory: &Inventory, interiors: &BTreeMap<DatabaseName, Readable<Interior>>) -> StaticProof {
     let cast = Cast::new(spec, inventory);
     let mut prover = Prover::new(&cast);
     database::prove(&mut prover);
     role::prove(&mut prover);
-    content::prove(&mut prover);
     super::interior::prove(&mut prover, interiors);
+    content::prove(&mut prover);
     let pairs = prover.logins.len() * inventory.databases.len();
     let Prover { mut leaks, mut unproved, .. } = prover;
     leak::sort(&mut leaks);
+    fold::stepping_stones(&mut leaks);
     unproved.sort();
     unproved.dedup();
     StaticProof { leaks, unproved, pairs }
@@ -109,6 +107,8 @@ pub(super) struct Prover<'a, 'c> {
     pub(super) logins: Vec<Reacher<'a>>,
     /// Which logins can act as a role, by their place in `logins`.
     reachers: BTreeMap<&'a RoleName, Vec<usize>>,
+    /// Extensions that a foreign server's leak has told of.
+    pub(super) told_extensions: BTreeSet<(DatabaseName, ExtensionName)>,
     leaks: Vec<Leak>,
     unproved: Vec<Unproved>,
 }
@@ -131,7 +131,7 @@ impl<'a, 'c> Prover<'a, 'c> {
                 }
             }
         }
-        Self { cast, graph, logins, reachers, leaks: Vec::new(), unproved: Vec::new() }
+        Self { cast, graph, logins, reachers, told_extensions: BTreeSet::new(), leaks: Vec::new(), unproved: Vec::new() }
     }
 
     pub(super) fn unproved(&mut self, what: impl Into<String>, because: impl Into<String>) {
@@ -147,7 +147,17 @@ impl<'a, 'c> Prover<'a, 'c> {
         fix: Fix,
     ) {
         let Fix { hint, commands } = fix;
-        self.leaks.push(Leak { code, severity, evidence: Evidence::Catalog, from, to: to.cloned(), path, hint, commands });
+        self.leaks.push(Leak {
+            code,
+            severity,
+            evidence: Evidence::Catalog,
+            from,
+            to: to.cloned(),
+            path,
+            seen: Vec::new(),
+            hint,
+            commands,
+        });
     }
 
     /// True when some service or the monitoring login can act as this role.
@@ -175,6 +185,12 @@ impl<'a, 'c> Prover<'a, 'c> {
             intruders.push(alone());
         }
         intruders
+    }
+
+    /// True when an extension is known to be installed in a database.
+    pub(super) fn installs(&self, database: &DatabaseName, extension: &ExtensionName) -> bool {
+        let contents = self.cast.inventory.contents.get(database);
+        matches!(contents, Some(Readable::Known(contents)) if contents.extensions.contains_key(extension))
     }
 
     /// True when a login gets into a database, by PUBLIC or by a role whose privileges it inherits.

@@ -7,9 +7,9 @@ use crate::inventory::Inventory;
 use crate::name::{DatabaseName, RoleName, ServiceName};
 use crate::spec::Spec;
 
-use super::cast::{Cast, LoginKind, Standing};
-use super::fix::Fix;
-use super::leak::{self, Evidence, Leak, PathStep, Unproved, Who};
+use super::cast::{Cast, LoginKind};
+use super::finding;
+use super::leak::{self, Leak, PathStep, Unproved, Who};
 use super::pairs::{Bounds, Column, ColumnKind, columns};
 use super::proof::StaticProof;
 use super::trial::{ActAs, Answer, Outcome, Reach, Trial};
@@ -76,9 +76,9 @@ pub struct Probe {
     #[serde(flatten)]
     pub outcome: Outcome,
     #[serde(skip)]
-    code: Code,
+    pub(super) code: Code,
     #[serde(skip)]
-    reaches: Reach,
+    pub(super) reaches: Reach,
 }
 
 impl Probe {
@@ -140,6 +140,8 @@ pub struct Row {
     pub service: ServiceName,
     /// One cell a column.
     pub cells: Vec<Cell>,
+    /// True when it leaks to the cluster as a whole rather than to one database: an attribute, a predefined role, a file.
+    pub cluster: bool,
 }
 
 /// How much was looked at.
@@ -207,11 +209,10 @@ pub fn report(spec: &Spec, inventory: &Inventory, proof: StaticProof, observed: 
     let coverage = coverage(spec, pairs, observed.as_ref(), bounds);
     let Observed { attempts, probes, unproved: untried, open_logins, canaries: _ } = observed.unwrap_or_default();
     unproved.extend(untried);
-    leaks.extend(open_logins.iter().map(leak_of_open_login));
-    for found in
-        attempts.iter().filter_map(|attempt| leak_of_attempt(&cast, attempt)).chain(probes.iter().filter_map(leak_of_probe))
-    {
-        merge(&mut leaks, found);
+    let open = finding::of_open_logins(&open_logins, &attempts);
+    let entered = attempts.iter().filter_map(|attempt| finding::of_attempt(&cast, attempt));
+    for found in open.into_iter().chain(entered).chain(probes.iter().filter_map(finding::of_probe)) {
+        found.merge_into(&mut leaks);
     }
     unproved.extend(attempts.iter().filter_map(unproved_attempt));
     unproved.extend(probes.iter().filter_map(unproved_probe));
@@ -224,7 +225,9 @@ pub fn report(spec: &Spec, inventory: &Inventory, proof: StaticProof, observed: 
         .values()
         .map(|service| {
             let cells = columns.iter().map(|column| cell(&service.name, &service.database, column, inventory, &leaks, &attempts));
-            Row { service: service.name.clone(), cells: cells.collect() }
+            let is_mine = |leak: &Leak| leak.from.service() == Some(&service.name) || leak.from == Who::Everyone;
+            let cluster = leaks.iter().any(|leak| leak.severity == Severity::Error && leak.to.is_none() && is_mine(leak));
+            Row { service: service.name.clone(), cells: cells.collect(), cluster }
         })
         .collect();
     let verdict = verdict(&leaks, &unproved);
@@ -245,108 +248,6 @@ fn verdict(leaks: &[Leak], unproved: &[Unproved]) -> Verdict {
     let worst = leaks.iter().filter(|leak| leak.severity == Severity::Error).map(of_leak).max();
     let unproved = if unproved.is_empty() { Verdict::Isolated } else { Verdict::NotProved };
     worst.map_or(unproved, |worst| worst.max(unproved))
-}
-
-fn who(attempt: &Attempt) -> Who {
-    match &attempt.service {
-        Some(service) => Who::Service { service: service.clone(), login: attempt.login.clone() },
-        None => Who::Monitoring { login: attempt.login.clone() },
-    }
-}
-
-fn leak_of_attempt(cast: &Cast<'_>, attempt: &Attempt) -> Option<Leak> {
-    let Attempt { service, login, database, entry, .. } = attempt;
-    let standing = cast.standing(database);
-    let is_home = match (&standing, service) {
-        (Standing::Island(island), Some(service)) => island.name == *service,
-        (Standing::Island(_), None) => true,
-        _ => false,
-    };
-    let (code, severity, what, fix) = match (entry, is_home) {
-        (Entry::Denied(because), true) => {
-            let fix = Fix::new("`pgisle apply` sets passwords, privileges and limits as the spec wants them.");
-            (Code::LEAK_LOGIN, Severity::Error, PathStep::Fact { what: format!("the server refused: {because}") }, fix)
-        }
-        (Entry::Entered, false) if service.is_some() => {
-            let severity = match standing {
-                Standing::Island(_) => Severity::Error,
-                Standing::Maintenance if cast.spec.settings.fence_maintenance_databases => Severity::Error,
-                Standing::Shared | Standing::Maintenance | Standing::Other => Severity::Warning,
-            };
-            let fix = Fix::new("Find who grants CONNECT: the catalogs that pgisle could read do not tell.");
-            (Code::LEAK_CONNECT, severity, PathStep::Did { what: format!("logged in to {database}") }, fix)
-        }
-        _ => return None,
-    };
-    let path = vec![PathStep::Role { role: login.clone() }, what];
-    let Fix { hint, commands } = fix;
-    Some(Leak { code, severity, evidence: Evidence::Probe, from: who(attempt), to: Some(database.clone()), path, hint, commands })
-}
-
-/// The server asks for no password, so every service can log in as every other one.
-fn leak_of_open_login(login: &RoleName) -> Leak {
-    let what = PathStep::Did { what: format!("logged in as {login} with a wrong password") };
-    Leak {
-        code: Code::LEAK_ROLE,
-        severity: Severity::Error,
-        evidence: Evidence::Probe,
-        from: Who::Everyone,
-        to: None,
-        path: vec![PathStep::Everyone, what],
-        hint: "pg_hba.conf trusts this address. Have it ask for a password: scram-sha-256.".to_owned(),
-        commands: Vec::new(),
-    }
-}
-
-fn leak_of_probe(probe: &Probe) -> Option<Leak> {
-    let Outcome::Failed(because) = &probe.outcome else { return None };
-    let Probe { who, database, title, code, reaches, act_as, .. } = probe;
-    let login = match who {
-        Who::Service { login, .. } | Who::Monitoring { login } => login.clone(),
-        Who::Outsider { role } => role.clone(),
-        Who::Everyone => return None,
-    };
-    let acting = if *act_as == ActAs::Login { " as itself" } else { "" };
-    let step = if *code == Code::VERIFY_BROKEN {
-        PathStep::Fact { what: format!("should {title} in {database}: {because}") }
-    } else {
-        PathStep::Did { what: format!("could {title}{acting} in {database}") }
-    };
-    let to = match reaches {
-        Reach::Here => Some(database.clone()),
-        Reach::Database(database) => Some(database.clone()),
-        Reach::Cluster => None,
-    };
-    let hint = if *code == Code::VERIFY_BROKEN {
-        "`pgisle plan` shows what differs from the spec, and `pgisle apply` mends it."
-    } else {
-        "Find the grant or membership behind it: the catalogs that pgisle could read do not tell."
-    };
-    let path = vec![PathStep::Role { role: login }, step];
-    let (from, hint) = (who.clone(), hint.to_owned());
-    Some(Leak { code: *code, severity: Severity::Error, evidence: Evidence::Probe, from, to, path, hint, commands: Vec::new() })
-}
-
-/// A leak that the catalogs have told of already is confirmed, not told twice; nor is all that a superuser can do.
-fn merge(leaks: &mut Vec<Leak>, found: Leak) {
-    let same_from = |leak: &Leak| leak.from.service() == found.from.service() || leak.from == Who::Everyone;
-    let is_superuser = |leak: &Leak| {
-        leak.from.service() == found.from.service()
-            && leak.from.service().is_some()
-            && leak.path.contains(&PathStep::Attribute { attribute: "SUPERUSER" })
-    };
-    let mut is_known = false;
-    for leak in leaks.iter_mut().filter(|leak| leak.evidence != Evidence::Probe) {
-        let same = leak.code == found.code && leak.to == found.to && same_from(leak);
-        let implied = found.code != Code::VERIFY_BROKEN && is_superuser(leak);
-        if same || implied {
-            leak.evidence = Evidence::Both;
-            is_known = true;
-        }
-    }
-    if !is_known {
-        leaks.push(found);
-    }
 }
 
 fn unproved_attempt(attempt: &Attempt) -> Option<Unproved> {
@@ -376,7 +277,9 @@ fn cell(
     let is_superuser = |leak: &Leak| leak.to.is_none() && leak.path.contains(&PathStep::Attribute { attribute: "SUPERUSER" });
     let concerns = |leak: &&Leak| {
         let from = leak.from.service() == Some(service) || (leak.from == Who::Everyone && !is_home);
-        from && (leak.to.as_ref() == Some(&column.database) || (!is_home && is_superuser(leak)))
+        // A server that asks for no password opens every island to everyone.
+        let everywhere = leak.from == Who::Everyone && leak.to.is_none() && column.kind == ColumnKind::Island;
+        from && (leak.to.as_ref() == Some(&column.database) || everywhere || (!is_home && is_superuser(leak)))
     };
     let found: Vec<_> = leaks.iter().filter(concerns).collect();
     let errors = || found.iter().filter(|leak| leak.severity == Severity::Error);

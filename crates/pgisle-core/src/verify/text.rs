@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::diagnostic::Severity;
 
+use super::leak::Leak;
 use super::report::{CellState, Report, Row, Verdict};
 use super::trial::Outcome;
 
@@ -59,6 +60,9 @@ impl fmt::Display for Line {
 /// So many leaks are told at length; the JSON has all of them.
 const LEAKS_MAX: usize = 40;
 
+/// So much of what was seen of one leak is told.
+const SEEN_MAX: usize = 3;
+
 /// Renders the report for a terminal of so many columns.
 #[must_use]
 pub fn text(report: &Report, width: usize) -> Vec<Line> {
@@ -85,9 +89,11 @@ fn word(state: CellState) -> (&'static str, char, Style) {
 fn matrix(report: &Report, width: usize) -> Vec<Line> {
     let name_width = report.rows.iter().map(|row| chars(row.service.as_str())).max().unwrap_or_default().max("service".len());
     let widths: Vec<usize> = report.columns.iter().map(|column| chars(&column.label).max("denied*".len())).collect();
-    let number_width = report.columns.len().to_string().len().max(1) + 1;
-    let compact_width = name_width + 5 + report.columns.len() * number_width;
-    if name_width + widths.iter().map(|width| width + 2).sum::<usize>() <= width {
+    let columns = report.columns.len() + usize::from(reaches_cluster(report));
+    let number_width = columns.to_string().len().max(1) + 1;
+    let compact_width = name_width + 5 + columns * number_width;
+    let cluster_width = if reaches_cluster(report) { CLUSTER.len() + 2 } else { 0 };
+    if name_width + widths.iter().map(|width| width + 2).sum::<usize>() + cluster_width <= width {
         wide(report, name_width, &widths)
     } else if compact_width <= width {
         compact(report, name_width, number_width)
@@ -98,6 +104,19 @@ fn matrix(report: &Report, width: usize) -> Vec<Line> {
 
 fn chars(text: &str) -> usize {
     text.chars().count()
+}
+
+/// What heads the column of leaks that lead to no database but to all that the server has.
+const CLUSTER: &str = "cluster";
+
+/// True when that column is worth showing.
+fn reaches_cluster(report: &Report) -> bool {
+    report.rows.iter().any(|row| row.cluster)
+}
+
+/// What that column says of a service.
+fn cluster_word(row: &Row) -> (&'static str, char, Style) {
+    if row.cluster { word(CellState::Leak) } else { ("-", '.', Style::Quiet) }
 }
 
 /// True when some cells were tried and others were not, which is worth telling apart.
@@ -112,6 +131,9 @@ fn wide(report: &Report, name_width: usize, widths: &[usize]) -> Vec<Line> {
     for (column, width) in report.columns.iter().zip(widths) {
         head = head.and(Style::Heading, format!("  {:width$}", column.label));
     }
+    if reaches_cluster(report) {
+        head = head.and(Style::Heading, format!("  {CLUSTER}"));
+    }
     let mut lines = vec![head];
     for row in &report.rows {
         let mut line = Line::new(Style::Plain, format!("{:name_width$}", row.service.as_str()));
@@ -119,6 +141,10 @@ fn wide(report: &Report, name_width: usize, widths: &[usize]) -> Vec<Line> {
             let (word, _, style) = word(cell.state);
             let star = if mixed && !cell.tried { "*" } else { "" };
             line = line.and(style, format!("  {:width$}", format!("{word}{star}")));
+        }
+        if reaches_cluster(report) {
+            let (word, _, style) = cluster_word(row);
+            line = line.and(style, format!("  {word}"));
         }
         lines.push(line);
     }
@@ -130,7 +156,7 @@ fn wide(report: &Report, name_width: usize, widths: &[usize]) -> Vec<Line> {
 
 fn compact(report: &Report, name_width: usize, number_width: usize) -> Vec<Line> {
     let mut head = Line::new(Style::Heading, format!("{:1$}", "", name_width + 5));
-    for number in 1..=report.columns.len() {
+    for number in 1..=report.columns.len() + usize::from(reaches_cluster(report)) {
         head = head.and(Style::Heading, format!("{number:>number_width$}"));
     }
     let mut lines = vec![head];
@@ -140,10 +166,17 @@ fn compact(report: &Report, name_width: usize, number_width: usize) -> Vec<Line>
             let (_, mark, style) = word(cell.state);
             line = line.and(style, format!("{mark:>number_width$}"));
         }
+        if reaches_cluster(report) {
+            let (_, mark, style) = cluster_word(row);
+            line = line.and(style, format!("{mark:>number_width$}"));
+        }
         lines.push(line);
     }
     for (number, column) in (1..).zip(&report.columns).skip(report.rows.len()) {
         lines.push(Line::new(Style::Plain, format!("{number:>3}  {}", column.label)));
+    }
+    if reaches_cluster(report) {
+        lines.push(Line::new(Style::Plain, format!("{:>3}  {CLUSTER}", report.columns.len() + 1)));
     }
     lines.push(Line::new(Style::Quiet, legend(report)));
     lines
@@ -151,7 +184,10 @@ fn compact(report: &Report, name_width: usize, number_width: usize) -> Vec<Line>
 
 fn legend(report: &Report) -> String {
     let states = [CellState::Works, CellState::Denied, CellState::Open, CellState::Leak, CellState::Down, CellState::NotProved];
-    let is_there = |state: &CellState| report.rows.iter().flat_map(|row| &row.cells).any(|cell| cell.state == *state);
+    let is_there = |state: &CellState| {
+        *state == CellState::Leak && reaches_cluster(report)
+            || report.rows.iter().flat_map(|row| &row.cells).any(|cell| cell.state == *state)
+    };
     let meaning = |state: CellState| match state {
         CellState::Works => "own database, works",
         CellState::Denied => "denied",
@@ -168,8 +204,9 @@ fn legend(report: &Report) -> String {
 /// Too many for a table: what is wrong row by row, and the rest as numbers.
 fn folded(report: &Report, name_width: usize) -> Vec<Line> {
     let mut lines = Vec::new();
-    let is_fine =
-        |row: &&Row| row.cells.iter().all(|cell| matches!(cell.state, CellState::Works | CellState::Denied | CellState::Open));
+    let is_fine = |row: &&Row| {
+        !row.cluster && row.cells.iter().all(|cell| matches!(cell.state, CellState::Works | CellState::Denied | CellState::Open))
+    };
     for row in report.rows.iter().filter(|row| !is_fine(row)) {
         let mut line = Line::new(Style::Plain, format!("{:name_width$}", row.service.as_str()));
         for state in [CellState::Leak, CellState::Down, CellState::NotProved] {
@@ -185,6 +222,10 @@ fn folded(report: &Report, name_width: usize) -> Vec<Line> {
                 let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
                 line = line.and(style, format!("  {word} {first}{more}"));
             }
+        }
+        if row.cluster {
+            let (word, _, style) = cluster_word(row);
+            line = line.and(style, format!("  {word} {CLUSTER}"));
         }
         lines.push(line);
     }
@@ -215,6 +256,7 @@ fn leaks(report: &Report) -> Vec<Line> {
         lines
             .push(Line::new(style, format!("{}[{}]", leak.severity, leak.code)).and(Style::Plain, format!(": {}", leak.summary())));
         lines.push(Line::new(Style::Plain, format!("  path: {}", leak.path_text())));
+        lines.extend(seen(leak));
         lines.push(Line::new(Style::Quiet, format!("  hint: {}", leak.hint)));
         lines.extend(leak.commands.iter().map(|command| Line::new(Style::Plain, format!("        {command}"))));
         lines.push(Line::default());
@@ -235,6 +277,13 @@ fn leaks(report: &Report) -> Vec<Line> {
         lines.push(Line::default());
     }
     lines
+}
+
+/// What the trials have shown of it.
+fn seen(leak: &Leak) -> Option<Line> {
+    let (shown, rest) = leak.seen.split_at(leak.seen.len().min(SEEN_MAX));
+    let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+    (!shown.is_empty()).then(|| Line::new(Style::Plain, format!("  seen: {}{more}", shown.join(", "))))
 }
 
 fn trials(report: &Report) -> Line {

@@ -9,7 +9,8 @@ use pgisle_core::name::{DatabaseName, RoleName};
 use pgisle_core::spec::Service;
 use pgisle_core::sql::Statement;
 use pgisle_core::verify::{
-    DefinerFunction, ForeignServer, Interior, ObjectGrants, Unproved, find_canary, plant_canary, remove_canary,
+    DefinerFunction, ForeignServer, Interior, ObjectGrants, ObjectPlace, SystemGrant, SystemObject, Unproved, find_canary,
+    plant_canary, remove_canary,
 };
 use serde::Deserialize;
 use tokio_postgres::types::Type;
@@ -135,9 +136,13 @@ async fn remove_one(run: &Run<'_>, service: &Service) -> Result<(), String> {
 /// One ACL item: grantee (none for PUBLIC), grantor, privilege, grantable.
 type ItemDocument = (Option<String>, String, String, bool);
 
+/// Grantee, privileges, how many objects, one of them, of which kind, and where.
+type GrantDocument = (Option<String>, Vec<String>, u64, String, String, String);
+
 #[derive(Deserialize)]
 struct InteriorDocument {
-    grants: Vec<(Option<String>, String, u64, String)>,
+    grants: Vec<GrantDocument>,
+    system_grants: Vec<(Option<String>, Vec<String>, String, String)>,
     definer_functions: Vec<FunctionDocument>,
     foreign_servers: Vec<ServerDocument>,
 }
@@ -163,11 +168,12 @@ async fn interior(run: &Run<'_>, service: &Service, session: &Session) -> Readab
     let settings = &run.request.spec.settings;
     let own = [service.owner(), service.application(), service.login(Slot::A), service.login(Slot::B), service.migrator()];
     let above = [run.inventory.admin.role.clone(), settings.postgres_username.clone()];
-    let of_no_interest: Vec<String> =
-        own.iter().chain(&above).chain(&settings.trusted_roles).map(|role| role.as_str().to_owned()).collect();
+    let names = |roles: &[RoleName]| -> Vec<String> { roles.iter().map(|role| role.as_str().to_owned()).collect() };
+    let above = [&names(&above)[..], &names(&settings.trusted_roles)].concat();
+    let of_no_interest = [&names(&own)[..], &above].concat();
     let monitoring = settings.create_monitoring_user.then(|| settings.monitoring_user().as_str().to_owned());
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-        [(&of_no_interest, Type::TEXT_ARRAY), (&monitoring, Type::TEXT)];
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(&of_no_interest, Type::TEXT_ARRAY), (&monitoring, Type::TEXT), (&above, Type::TEXT_ARRAY)];
     match session.query_typed_text(include_str!("interior.sql"), &parameters).await {
         Ok(text) => match serde_json::from_str::<InteriorDocument>(&text) {
             Ok(document) => Readable::Known(document.into_interior()),
@@ -193,12 +199,22 @@ fn items(documents: Vec<ItemDocument>) -> BTreeSet<AclItem> {
 
 impl InteriorDocument {
     fn into_interior(self) -> Interior {
-        let Self { grants, definer_functions, foreign_servers } = self;
-        let grants = grants.into_iter().map(|(to, privilege, count, example)| ObjectGrants {
-            grantee: grantee(to),
-            privilege,
-            count,
-            example,
+        let Self { grants, system_grants, definer_functions, foreign_servers } = self;
+        let grants = grants.into_iter().filter_map(|(to, privileges, count, example, kind, place)| {
+            let place = match kind.as_str() {
+                "tables" => ObjectPlace::Tables { schema: place },
+                "sequences" => ObjectPlace::Sequences { schema: place },
+                _ => ObjectPlace::LargeObject { oid: place.parse().ok()? },
+            };
+            Some(ObjectGrants { grantee: grantee(to), privileges, count, example, place })
+        });
+        let system = system_grants.into_iter().map(|(to, privileges, kind, name)| {
+            let on = match kind.as_str() {
+                "catalog" => SystemObject::Catalog { name },
+                "routine" => SystemObject::Routine { signature: name },
+                _ => SystemObject::Parameter { name },
+            };
+            SystemGrant { grantee: grantee(to), privileges, on }
         });
         let functions = definer_functions.into_iter().map(|FunctionDocument { signature, owner, acl }| DefinerFunction {
             signature,
@@ -209,6 +225,11 @@ impl InteriorDocument {
             let mappings = mappings.into_iter().map(grantee).collect();
             ForeignServer { name, wrapper, database, host, acl: items(acl), mappings }
         });
-        Interior { grants: grants.collect(), definer_functions: functions.collect(), foreign_servers: servers.collect() }
+        Interior {
+            grants: grants.collect(),
+            system_grants: system.collect(),
+            definer_functions: functions.collect(),
+            foreign_servers: servers.collect(),
+        }
     }
 }

@@ -1,4 +1,5 @@
--- What is deep inside of one database. $1: roles whose privileges are of no interest; $2: the monitoring login, whose reading is not.
+-- What is deep inside of one database. $1: roles whose privileges are of no interest; $2: the monitoring login, whose reading is
+-- not; $3: roles that stand above the islands.
 WITH member AS MATERIALIZED (
     -- What belongs to an extension.
     SELECT d.classid, d.objid
@@ -9,7 +10,8 @@ WITH member AS MATERIALIZED (
     FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname <> 'information_schema' AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_')
 ), relation AS MATERIALIZED (
-    SELECT c.oid, c.relowner, c.relacl,
+    SELECT c.oid, c.relowner, c.relacl, n.nspname AS place,
+        CASE c.relkind WHEN 'S' THEN 'sequences' ELSE 'tables' END AS kind,
         CASE c.relkind WHEN 'S' THEN 'sequence ' WHEN 'v' THEN 'view ' WHEN 'm' THEN 'view ' ELSE 'table ' END
             || n.nspname || '.' || c.relname AS name
     FROM pg_catalog.pg_class AS c
@@ -18,29 +20,74 @@ WITH member AS MATERIALIZED (
         AND NOT EXISTS (
             SELECT FROM member AS m WHERE m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND m.objid = c.oid)
 ), granted AS (
-    SELECT r.name, r.relowner AS owner, a.grantee, a.privilege_type
+    SELECT r.kind, r.place::pg_catalog.text AS place, r.name, r.relowner AS owner, a.grantee, a.privilege_type
     FROM relation AS r, pg_catalog.aclexplode(r.relacl) AS a
     UNION ALL
-    SELECT r.name, r.relowner, a.grantee, a.privilege_type
+    SELECT r.kind, r.place, r.name, r.relowner, a.grantee, a.privilege_type
     FROM relation AS r
     JOIN pg_catalog.pg_attribute AS t ON t.attrelid = r.oid, pg_catalog.aclexplode(t.attacl) AS a
     UNION ALL
-    SELECT 'large object ' || l.oid, l.lomowner, a.grantee, a.privilege_type
+    SELECT 'large object', l.oid::pg_catalog.text, 'large object ' || l.oid, l.lomowner, a.grantee, a.privilege_type
     FROM pg_catalog.pg_largeobject_metadata AS l, pg_catalog.aclexplode(l.lomacl) AS a
 ), counted AS (
-    SELECT CASE g.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(g.grantee) END AS grantee,
-        g.privilege_type, pg_catalog.count(DISTINCT g.name) AS objects, pg_catalog.min(g.name) AS example
+    SELECT CASE g.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(g.grantee) END AS grantee, g.kind, g.place,
+        pg_catalog.json_agg(DISTINCT g.privilege_type) AS privileges,
+        pg_catalog.count(DISTINCT g.name) AS objects, pg_catalog.min(g.name) AS example
     FROM granted AS g
     WHERE g.grantee <> g.owner
-    GROUP BY g.grantee, g.privilege_type
+        AND NOT (g.grantee <> 0 AND (pg_catalog.pg_get_userbyid(g.grantee) = ANY ($1)
+            OR (pg_catalog.pg_get_userbyid(g.grantee) = $2 AND g.privilege_type IN ('SELECT', 'USAGE'))))
+    GROUP BY g.grantee, g.kind, g.place
+), initial AS MATERIALIZED (
+    -- What PostgreSQL itself grants on its own functions and catalogs. A function that is not here is everyone's anyway.
+    SELECT i.classoid, i.objoid, i.objsubid, a.grantee, a.privilege_type
+    FROM pg_catalog.pg_init_privs AS i, pg_catalog.aclexplode(i.initprivs) AS a
+    WHERE i.privtype = 'i'
+), system AS (
+    SELECT 'catalog' AS kind, c.relname::pg_catalog.text AS name, a.grantee, a.privilege_type
+    FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a
+    WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND a.grantee <> c.relowner
+        AND NOT EXISTS (
+            SELECT FROM initial AS i
+            WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.objoid = c.oid AND i.objsubid = 0
+                AND i.privilege_type = a.privilege_type AND i.grantee IN (0, a.grantee))
+    UNION
+    SELECT 'catalog', c.relname, a.grantee, a.privilege_type
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_attribute AS t ON t.attrelid = c.oid, pg_catalog.aclexplode(t.attacl) AS a
+    WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND a.grantee <> c.relowner
+        AND NOT EXISTS (
+            SELECT FROM initial AS i
+            WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.objoid = c.oid AND i.objsubid IN (0, t.attnum)
+                AND i.privilege_type = a.privilege_type AND i.grantee IN (0, a.grantee))
+    UNION
+    SELECT 'routine', p.oid::pg_catalog.regprocedure::pg_catalog.text, a.grantee, a.privilege_type
+    FROM pg_catalog.pg_proc AS p, pg_catalog.aclexplode(p.proacl) AS a
+    WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND a.grantee <> p.proowner
+        AND EXISTS (
+            SELECT FROM initial AS i WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND i.objoid = p.oid)
+        AND NOT EXISTS (
+            SELECT FROM initial AS i
+            WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND i.objoid = p.oid AND i.grantee IN (0, a.grantee))
+    UNION
+    SELECT 'parameter', p.parname, a.grantee, a.privilege_type
+    FROM pg_catalog.pg_parameter_acl AS p, pg_catalog.aclexplode(p.paracl) AS a
+), named AS (
+    SELECT s.kind, s.name, CASE s.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(s.grantee) END AS grantee,
+        pg_catalog.json_agg(s.privilege_type ORDER BY s.privilege_type) AS privileges
+    FROM system AS s
+    GROUP BY s.kind, s.name, s.grantee
 )
 SELECT pg_catalog.json_build_object(
     'grants', (
-        SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_array(c.grantee, c.privilege_type, c.objects, c.example)
-            ORDER BY c.grantee, c.privilege_type), '[]')
-        FROM counted AS c
-        WHERE c.grantee IS NULL
-            OR NOT (c.grantee = ANY ($1) OR (c.grantee = $2 AND c.privilege_type IN ('SELECT', 'USAGE')))),
+        SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_array(
+            c.grantee, c.privileges, c.objects, c.example, c.kind, c.place) ORDER BY c.grantee, c.kind, c.place), '[]')
+        FROM counted AS c),
+    'system_grants', (
+        SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_array(n.grantee, n.privileges, n.kind, n.name)
+            ORDER BY n.grantee, n.kind, n.name), '[]')
+        FROM named AS n
+        WHERE n.grantee IS NULL OR NOT n.grantee = ANY ($3)),
     'definer_functions', (
         SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_object(
             'signature', p.oid::pg_catalog.regprocedure::pg_catalog.text,

@@ -9,3 +9,4 @@ mod local;
 mod postgres;
 mod process;
 mod spec_files;
+mod verify;

@@ -2,9 +2,9 @@
 
 use crate::diagnostic::{Code, Severity};
 use crate::inventory::{AclItem, Contents, DefaultAcl, DefaultAclObjects, Grantee, Readable};
-use crate::name::RoleName;
+use crate::name::{ExtensionName, RoleName};
 use crate::spec::Service;
-use crate::sql::Statement;
+use crate::sql::remedy;
 
 use super::super::cast::{Part, privileges_of};
 use super::super::fix::{self, Fix};
@@ -69,8 +69,11 @@ fn schemas<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &'a Con
         for grantee in grantees(&schema.acl) {
             let (privileges, grantable) = privileges_of(&schema.acl, grantee);
             let revoke = |privileges: &[&str]| {
-                let sql = fix::privileges(Statement::new("REVOKE "), privileges).sql(" ON SCHEMA ").ident(name).sql(" FROM ");
-                Fix::new("`pgisle apply` revokes it; so does this line.").inside(&service.database, &fix::grantee(sql, grantee))
+                let sql = remedy::revoke_on_schema(name, privileges, grantee);
+                // Who owns the database owns schema public by pg_database_owner.
+                let act_as = fix::owner_to_be(prover.cast, service).filter(|owner| *owner == schema.owner);
+                let fix = Fix::new("`pgisle apply` revokes it; so does this.");
+                fix.inside_as(&service.database, act_as.as_ref(), &sql)
             };
             match grantee {
                 // USAGE alone lets nobody read: it is PostgreSQL's default for public, and CONNECT is the door.
@@ -98,21 +101,21 @@ fn schemas<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &'a Con
     }
 }
 
-fn objects_sql(objects: DefaultAclObjects) -> &'static str {
+fn objects_words(objects: DefaultAclObjects) -> &'static str {
     match objects {
-        DefaultAclObjects::Tables => "TABLES",
-        DefaultAclObjects::Sequences => "SEQUENCES",
-        DefaultAclObjects::Functions => "FUNCTIONS",
-        DefaultAclObjects::Types => "TYPES",
-        DefaultAclObjects::Schemas => "SCHEMAS",
-        DefaultAclObjects::LargeObjects => "LARGE OBJECTS",
+        DefaultAclObjects::Tables => "tables",
+        DefaultAclObjects::Sequences => "sequences",
+        DefaultAclObjects::Functions => "functions",
+        DefaultAclObjects::Types => "types",
+        DefaultAclObjects::Schemas => "schemas",
+        DefaultAclObjects::LargeObjects => "large objects",
     }
 }
 
 fn default_acl<'a>(prover: &mut Prover<'a, '_>, service: &Service, default: &'a DefaultAcl) {
-    let objects = objects_sql(default.objects);
+    let objects = objects_words(default.objects);
     let place = default.schema.as_ref().map_or_else(String::new, |schema| format!(" in schema {schema}"));
-    let on = format!("future {} of {}{place} in {}", objects.to_lowercase(), default.role, service.database);
+    let on = format!("future {objects} of {}{place} in {}", default.role, service.database);
     for grantee in grantees(&default.acl) {
         let (privileges, grantable) = privileges_of(&default.acl, grantee);
         let privileges = match grantee {
@@ -128,16 +131,12 @@ fn default_acl<'a>(prover: &mut Prover<'a, '_>, service: &Service, default: &'a 
             Grantee::Public => vec![(Who::Everyone, vec![PathStep::Everyone])],
             Grantee::Role(role) => prover.intruders(role, Some(service)),
         };
-        let mut sql = Statement::new("ALTER DEFAULT PRIVILEGES FOR ROLE ").ident(&default.role);
-        if let Some(schema) = &default.schema {
-            sql = sql.sql(" IN SCHEMA ").ident(schema);
-        }
-        sql = fix::privileges(sql.sql(" REVOKE "), &privileges).sql(" ON ").sql(objects).sql(" FROM ");
-        sql = fix::grantee(sql, grantee);
+        let sql = remedy::revoke_default(default, &privileges, grantee);
+        let act_as = fix::owner_to_be(prover.cast, service);
         for (who, mut path) in intruders {
             path.push(PathStep::Granted { privileges: privileges.join(", "), on: on.clone(), grantable });
-            let fix =
-                Fix::new("Objects that exist already keep what they were given; look at them too.").inside(&service.database, &sql);
+            let fix = Fix::new("`pgisle apply` revokes it; so does this. Objects that exist already keep what they were given.")
+                .inside_as(&service.database, act_as.as_ref(), &sql);
             prover.leak((Code::LEAK_DEFAULT_PRIVILEGE, Severity::Error), who, Some(&service.database), path, fix);
         }
     }
@@ -153,7 +152,7 @@ fn object_owners<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &
         for (who, mut path) in prover.intruders(role, Some(service)) {
             let objects = if *count == 1 { "object" } else { "objects" };
             path.push(PathStep::Owns { what: format!("{count} {objects} in {}", service.database) });
-            let sql = Statement::new("REASSIGN OWNED BY ").ident(role).sql(" TO ").ident(&service.owner());
+            let sql = remedy::reassign(role, &service.owner());
             let fix = Fix::new("Give the objects to the island's owner role.").inside(&service.database, &sql);
             prover.leak((Code::LEAK_READ, Severity::Error), who, Some(&service.database), path, fix);
         }
@@ -162,7 +161,9 @@ fn object_owners<'a>(prover: &mut Prover<'a, '_>, service: &Service, contents: &
 
 fn extensions(prover: &mut Prover<'_, '_>, service: &Service, contents: &Contents) {
     let wanted = prover.cast.spec.extensions(service);
-    for name in contents.extensions.keys().filter(|name| REACHING_EXTENSIONS.contains(&name.as_str())) {
+    let told = |name: &ExtensionName| prover.told_extensions.contains(&(service.database.clone(), name.clone()));
+    let reaching = contents.extensions.keys().filter(|name| REACHING_EXTENSIONS.contains(&name.as_str()) && !told(name));
+    for name in reaching.collect::<Vec<_>>() {
         // Who asks for it in the spec knows what it does.
         let severity = if wanted.contains(name) { Severity::Warning } else { Severity::Error };
         let path = vec![
@@ -170,7 +171,7 @@ fn extensions(prover: &mut Prover<'_, '_>, service: &Service, contents: &Content
             PathStep::Fact { what: format!("extension {name} is installed in {}", service.database) },
         ];
         let fix = Fix::new(format!("Drop the extension, or ask for it in the spec: extensions = [\"{name}\"]."))
-            .inside(&service.database, &Statement::new("DROP EXTENSION ").ident(name));
+            .inside(&service.database, &remedy::drop_extension(name));
         let who = Who::Service { service: service.name.clone(), login: service.user.clone() };
         prover.leak((Code::LEAK_FOREIGN_SERVER, severity), who, Some(&service.database), path, fix);
     }

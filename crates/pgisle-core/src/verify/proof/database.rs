@@ -71,6 +71,10 @@ fn roles_in<'a>(acl: impl IntoIterator<Item = &'a AclItem>) -> Vec<&'a RoleName>
 fn grantees<'a>(prover: &mut Prover<'a, '_>, name: &DatabaseName, database: &'a Database) {
     let standing = prover.cast.standing(name);
     for role in roles_in(&database.acl) {
+        // What an island's own roles are granted is theirs. Who gets at them is found where memberships are.
+        if matches!(standing, Standing::Island(service) if prover.cast.part(role) == Part::Island(&service.name)) {
+            continue;
+        }
         let grantee = Grantee::Role(role.clone());
         let (privileges, grantable) = privileges_of(&database.acl, &grantee);
         let severity = severity(prover, name);
@@ -107,7 +111,7 @@ fn outside_owner(prover: &mut Prover<'_, '_>, name: &DatabaseName, database: &Da
         return;
     }
     let path = vec![PathStep::Role { role: database.owner.clone() }, PathStep::Owns { what: format!("database {name}") }];
-    let fix = fix::change_owner(prover.cast, name);
+    let fix = fix::change_owner(prover.cast, name, &database.owner);
     let who = prover.cast.who(&database.owner);
     prover.leak((Code::LEAK_OWNER, Severity::Warning), who, Some(name), path, fix);
 }
@@ -124,7 +128,7 @@ fn owners<'a>(prover: &mut Prover<'a, '_>, name: &DatabaseName, database: &'a Da
         })
         .collect();
     for (who, path) in found {
-        let fix = fix::change_owner(prover.cast, name);
+        let fix = fix::change_owner(prover.cast, name, &database.owner);
         prover.leak((Code::LEAK_OWNER, severity), who, Some(name), path, fix);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::diagnostic::{Code, Severity};
 use crate::inventory::Role;
 use crate::name::{DatabaseName, RoleName};
-use crate::sql::Statement;
+use crate::sql::remedy;
 
 use super::super::cast::{LoginKind, Part};
 use super::super::fix::{self, Fix};
@@ -68,10 +68,6 @@ fn others(prover: &Prover<'_, '_>, reacher: &Reacher<'_>) -> Vec<Found> {
         if is_watching || is_stepping_stone {
             continue;
         }
-        let member = match roles_on(path).as_slice() {
-            [.., member, _] => (*member).clone(),
-            _ => reacher.login.role.clone(),
-        };
         let island = prover.cast.island_of(role);
         let end = match (island, part) {
             (Some(island), _) if **role == island.owner() => {
@@ -82,9 +78,26 @@ fn others(prover: &Prover<'_, '_>, reacher: &Reacher<'_>) -> Vec<Found> {
         };
         let code = if part == Part::Predefined { Code::LEAK_PREDEFINED_ROLE } else { Code::LEAK_ROLE };
         let to = island.map(|island| island.database.clone());
-        found.push((code, to, reacher.path(path, end), fix::revoke_membership(role, &member)));
+        let fix = way_in(prover, reacher, path, own);
+        found.push((code, to, reacher.path(path, end), fix));
     }
     found
+}
+
+/// Ends the membership by which a login leaves its island, and the one by which it enters another.
+fn way_in(prover: &Prover<'_, '_>, reacher: &Reacher<'_>, path: &[PathStep], own: impl Fn(&RoleName) -> bool) -> Fix {
+    let chain: Vec<&RoleName> = std::iter::once(&reacher.login.role).chain(roles_on(path)).collect();
+    let edges: Vec<(&RoleName, &RoleName)> = chain.windows(2).map(|pair| (pair[1], pair[0])).collect();
+    let leaving = edges.iter().find(|(role, _)| !own(role));
+    let entering = edges.last().filter(|(role, _)| prover.cast.island_of(role).is_some());
+    let mut cut: Vec<_> = leaving.into_iter().chain(entering).copied().collect();
+    cut.dedup();
+    let hint = match (reacher.login.service, cut.len()) {
+        (Some(_), 1) => "`pgisle apply` ends the membership; so does this line.",
+        (Some(_), _) => "`pgisle apply` ends the memberships; so do these lines.",
+        (None, _) => "End the membership.",
+    };
+    fix::end_memberships(prover.cast, hint, &cut)
 }
 
 fn is_superuser(prover: &Prover<'_, '_>, role: &RoleName) -> bool {
@@ -134,8 +147,7 @@ fn administers_home(prover: &Prover<'_, '_>, reacher: &Reacher<'_>) -> Vec<Found
             [.., holder, _] => (*holder).clone(),
             _ => reacher.login.role.clone(),
         };
-        let sql = Statement::new("REVOKE ADMIN OPTION FOR ").ident(*role).sql(" FROM ").ident(&holder);
-        let fix = Fix::new("Take the admin option away.").command(&sql);
+        let fix = fix::end_admin_option(prover.cast, role, &holder);
         found.push((Code::LEAK_OWNER, Some(service.database.clone()), reacher.path(path, []), fix));
     }
     found
@@ -163,8 +175,7 @@ fn role_limit(prover: &Prover<'_, '_>, reacher: &Reacher<'_>) -> Option<Found> {
         return None;
     }
     let what = format!("has {} on its connections, wanted {wanted}", limit_text(role.connection_limit));
-    let sql = Statement::new("ALTER ROLE ").ident(&login.role).sql(" CONNECTION LIMIT ").number(i64::from(wanted));
-    let fix = Fix::new("`pgisle apply` sets the limit; so does this line.").command(&sql);
+    let fix = Fix::new("`pgisle apply` sets the limit; so does this line.").command(&remedy::limit_role(&login.role, wanted));
     let to = login.service.map(|service| service.database.clone());
     Some((Code::LEAK_LIMIT, to, reacher.path(&[], [PathStep::Fact { what }]), fix))
 }
@@ -181,10 +192,8 @@ fn outside_members(prover: &mut Prover<'_, '_>) {
             let end = PathStep::Owns { what: format!("tables in {}", island.database) };
             let mut path = vec![PathStep::Role { role: member.clone() }, PathStep::MemberOf { role: role.clone() }];
             path.extend((*role == island.owner()).then_some(end));
-            let fix = Fix {
-                hint: "End the membership, or name the role in trusted_roles.".to_owned(),
-                ..fix::revoke_membership(role, member)
-            };
+            let hint = "End the membership, or name the role in trusted_roles.";
+            let fix = fix::end_memberships(cast, hint, &[(role, member)]);
             prover.leak((Code::LEAK_ROLE, Severity::Error), cast.who(member), Some(&island.database), path, fix);
         }
     }
@@ -214,7 +223,7 @@ fn database_limits(prover: &mut Prover<'_, '_>) {
         }
         let what = format!("database {} has {}, wanted {wanted}", service.database, limit_text(database.connection_limit));
         let path = vec![PathStep::Role { role: service.user.clone() }, PathStep::Fact { what }];
-        let sql = Statement::new("ALTER DATABASE ").ident(&service.database).sql(" CONNECTION LIMIT ").number(i64::from(wanted));
+        let sql = remedy::limit_database(&service.database, wanted);
         let fix = Fix::new("`pgisle apply` sets the limit; so does this line.").command(&sql);
         prover.leak((Code::LEAK_LIMIT, Severity::Error), cast.who(&service.user), Some(&service.database), path, fix);
     }

@@ -1,7 +1,7 @@
 //! The proof that a private cluster can be used: the administrator logs in, and the shared database is there.
 
 use pgisle_core::name::DatabaseName;
-use pgisle_core::sql::Statement;
+use pgisle_core::sql;
 
 use super::DevCluster;
 use crate::local::LocalError;
@@ -26,8 +26,7 @@ pub(super) async fn ensure_database(cluster: &DevCluster) -> Result<(), LocalErr
     let name = cluster.database.as_str();
     let found = session.query("SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1", &[&name]).await;
     if found.map_err(LocalError::Query)?.is_empty() {
-        let statement = Statement::new("CREATE DATABASE ").ident(&cluster.database).sql(" TEMPLATE template0");
-        session.run(statement.expose()).await.map_err(LocalError::Query)?;
+        session.run(sql::create_database(&cluster.database).expose()).await.map_err(LocalError::Query)?;
     }
     session.close().await;
     Ok(())

@@ -108,6 +108,18 @@ impl Project {
         applied
     }
 
+    /// Applies as an administrator who may not do everything, and does the rest as it was told.
+    pub(crate) async fn apply_with_dba(&self, cluster: &Cluster) {
+        let applied = self.apply().await;
+        for blocked in &applied.planned.report.blocked {
+            for statement in &blocked.statements {
+                let database = statement.database.as_ref().map_or("postgres", |name| name.as_str());
+                cluster.psql_in(database, &statement.sql).await;
+            }
+        }
+        assert_eq!(self.preview().await.planned.report.blocked, Vec::new());
+    }
+
     /// The steps that a plan has now, as lines.
     pub(crate) async fn pending(&self) -> Vec<String> {
         let preview = self.preview().await;
