@@ -18,7 +18,10 @@ use crate::view::human;
 /// creating, becoming another role, raising its limits, opening its database to all. Beside that it computes from the catalogs
 /// what every login could do. The result is a matrix, and for each leak the path that leads there.
 ///
-/// Exits with 1 on any leak. What could not be tried is reported as not proved, never as isolated.
+/// Each leak is told once: its path, what was seen of it, and lines for psql that close it.
+///
+/// Exits with 1 on any leak. What could not be tried is reported as not proved, never as isolated. It leaves nothing behind, and
+/// may run beside live services.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -61,6 +64,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
             bounds: Bounds::USUAL,
             parallelism: usize::from(session.global.parallelism),
         },
+        lock_timeout: session.global.lock_timeout,
     };
     let progress = Progress::new(&session.console, "proving");
     let advance = |step: verify::Progress| progress.update(step.done, step.total, "logging in as each service");

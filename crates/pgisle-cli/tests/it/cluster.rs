@@ -172,11 +172,70 @@ async fn isolation_is_proved_and_a_leak_is_found() {
     assert_eq!(exit(&place, &["apply", "-auto-approve"]), Some(0));
     insta::assert_snapshot!("isolated", seen(&place, &cluster, &["verify"]));
     cluster.psql("GRANT CONNECT ON DATABASE shop_billing TO shop_orders_user").await;
+    assert_eq!(exit(&place, &["verify"]), Some(1));
     let leak = document(&place, &["verify", "-junit=verify.xml"]);
     assert_eq!((&leak["exit_code"], &leak["proof"]["verdict"]), (&1.into(), &"leaking".into()));
     assert_eq!(leak["diagnostics"][0]["code"], "PI0501");
-    assert!(place.read("verify.xml").contains("<failure"));
+    assert_eq!(leak["proof"]["leaks"][0]["seen"], serde_json::json!(["logged in to shop_billing"]));
+    let junit = place.read("verify.xml");
+    assert_eq!(unbalanced(&junit), None, "{junit}");
+    let (failures, told) = (junit.matches("<failure ").count(), junit.matches("<testsuites name=\"pgisle verify\"").count());
+    // One for the pair, one for the leak with its path, and one for each of the intruder's trials that went through.
+    assert!(failures >= 2 && told == 1, "{junit}");
     insta::assert_snapshot!("leaking", seen(&place, &cluster, &["verify", "-static"]));
+}
+
+/// The first element of an XML text that is not closed where it should be.
+fn unbalanced(xml: &str) -> Option<String> {
+    let mut open: Vec<&str> = Vec::new();
+    for part in xml.split('<').skip(1).filter(|part| !part.starts_with('?')) {
+        let Some((tag, text)) = part.split_once('>') else { return Some(part.to_owned()) };
+        let name = tag.split([' ', '/']).find(|word| !word.is_empty()).unwrap_or_default();
+        if tag.matches('"').count() % 2 == 1 || text.contains('>') {
+            return Some(part.to_owned());
+        }
+        if tag.starts_with('/') {
+            if open.pop() != Some(name) {
+                return Some(part.to_owned());
+            }
+        } else if !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    open.pop().map(str::to_owned)
+}
+
+/// Killed at any moment, a proof leaves at most a canary, and the next one takes that away.
+#[tokio::test]
+async fn a_proof_that_is_killed_leaves_nothing_for_good() {
+    let cluster = Cluster::start().await;
+    let place = project(&cluster);
+    assert_eq!(exit(&place, &["apply", "-auto-approve"]), Some(0));
+    let canary = "SELECT count(*) FROM pg_class WHERE relname = 'pgisle_canary'";
+    let mut has_left_one = false;
+    for _ in 0..3 {
+        let mut command = place.command(env!("CARGO_BIN_EXE_pgisle"));
+        let mut proof = command.arg("verify").stdout(std::process::Stdio::null()).spawn().unwrap();
+        for _ in 0..600 {
+            if cluster.psql_in("shop_orders", canary).await == "1" {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        proof.kill().unwrap();
+        proof.wait().unwrap();
+        has_left_one |= cluster.psql_in("shop_orders", canary).await == "1";
+    }
+    assert!(has_left_one, "it was killed in the middle");
+    assert_eq!(exit(&place, &["verify", "-lock-timeout=30s"]), Some(0));
+    for database in ["shop_orders", "shop_billing"] {
+        let left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'pgisle%'";
+        assert_eq!(cluster.psql_in(database, left).await, "0", "{database}");
+    }
+    let roles = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'pgisle_probe%'";
+    assert_eq!(cluster.psql(roles).await, "0");
+    assert_eq!(cluster.psql("SELECT count(*) FROM pg_replication_slots").await, "0");
+    assert_eq!(exit(&place, &["plan", "-detailed-exitcode"]), Some(0));
 }
 
 #[tokio::test]

@@ -69,7 +69,9 @@ pub fn text(report: &Report, width: usize) -> Vec<Line> {
     let mut lines = matrix(report, width);
     lines.push(Line::default());
     lines.extend(leaks(report));
-    lines.push(trials(report));
+    if !report.probes.is_empty() {
+        lines.push(trials(report));
+    }
     lines.push(Line::new(Style::Quiet, report.coverage.text.clone()));
     lines.push(verdict(report));
     lines

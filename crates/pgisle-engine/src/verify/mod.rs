@@ -12,6 +12,7 @@ mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use pgisle_core::credential::Credentials;
@@ -22,7 +23,7 @@ use pgisle_core::spec::{Settings, Spec};
 use pgisle_core::verify::{Bounds, Observed, Report, columns, prove_with, report, targets};
 
 use crate::apply::readers;
-use crate::postgres::{ConnectOptions, Host, InspectError, inspect};
+use crate::postgres::{ConnectOptions, Host, InspectError, LockError, RunLock, inspect};
 
 /// What is asked for, and how to get there.
 #[derive(Clone, Copy)]
@@ -37,6 +38,8 @@ pub struct Request<'a> {
     pub services: &'a ConnectOptions,
     /// How much is tried.
     pub options: Options,
+    /// How long to wait for a run that changes the cluster, or another that tries it.
+    pub lock_timeout: Duration,
 }
 
 /// How much is tried.
@@ -67,6 +70,9 @@ pub enum VerifyError {
     /// The administrator cannot read the cluster.
     #[error("cannot verify the isolation")]
     Inspect(#[from] InspectError),
+    /// Someone else is at work.
+    #[error("cannot take the run lock")]
+    Lock(#[source] LockError),
 }
 
 impl VerifyError {
@@ -75,6 +81,7 @@ impl VerifyError {
     pub fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Inspect(error) => error.diagnostic(),
+            Self::Lock(error) => error.diagnostic(),
         }
     }
 }
@@ -90,11 +97,22 @@ pub fn service_address(connect: &ConnectOptions, settings: &Settings) -> Connect
     options
 }
 
-/// Proves the isolation.
+/// Proves the isolation. What is tried is tried under the run lock: a cluster in the middle of an apply is not isolated yet, and
+/// two proofs would trip over each other's canaries.
 ///
 /// # Errors
-/// The administrator cannot read the cluster.
+/// The administrator cannot read the cluster, or someone else is at work.
 pub async fn run(request: &Request<'_>, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report, VerifyError> {
+    if !request.options.dynamic {
+        return Box::pin(prove(request, progress)).await;
+    }
+    let lock = RunLock::acquire(request.connect, "verify", request.lock_timeout, &|_| {}).await.map_err(VerifyError::Lock)?;
+    let result = Box::pin(prove(request, progress)).await;
+    lock.release().await;
+    result
+}
+
+async fn prove(request: &Request<'_>, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report, VerifyError> {
     let Request { spec, connect, options, .. } = *request;
     let wanted = crate::postgres::Request { databases: readers(spec) };
     let parallelism = options.parallelism.max(1);
@@ -154,7 +172,8 @@ impl Run<'_> {
             absorb(&mut all, observed);
         }
         // Last, when no service holds a connection: each holds one again, for itself or as a victim.
-        absorb(&mut all, service::terminate_each_other(self).await);
+        let terminated = service::terminate_each_other(self, &all.attempts).await;
+        absorb(&mut all, terminated);
         all
     }
 

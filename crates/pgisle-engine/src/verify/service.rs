@@ -47,8 +47,10 @@ pub(super) async fn observe(
         });
         return observed;
     };
+    let mut enters = false;
     for login in logins(&service.name, credentials) {
         let reachable = home(run, service, &login, foreign, &mut observed).await;
+        enters |= reachable;
         if reachable {
             abroad(run, &login, foreign, canaries, &mut observed).await;
         } else {
@@ -58,7 +60,8 @@ pub(super) async fn observe(
             });
         }
     }
-    if let Some(login) = logins(&service.name, credentials).first() {
+    // A server that does not let the right password in says nothing by refusing a wrong one, and may take long to say it.
+    if let Some(login) = logins(&service.name, credentials).first().filter(|_| enters) {
         wrong_password(run, service, login, &mut observed).await;
     }
     observed
@@ -108,14 +111,19 @@ async fn wrong_password(run: &Run<'_>, service: &Service, login: &Login<'_>, obs
     }
 }
 
-/// Each service tries to end a session of the next one. Both sessions are the proof's own.
-pub(super) async fn terminate_each_other(run: &Run<'_>) -> Observed {
+/// Each service tries to end a session of the next one. Both sessions are the proof's own. Who could not log in before is not
+/// waited for again.
+pub(super) async fn terminate_each_other(run: &Run<'_>, attempts: &[Attempt]) -> Observed {
     let spec = run.request.spec;
     let credentials = &run.request.credentials.services;
     let known: Vec<(&Service, Login<'_>)> = spec
         .services
         .values()
         .filter_map(|service| Some((service, logins(&service.name, credentials.get(&service.name)?).into_iter().next()?)))
+        .filter(|(service, login)| {
+            let entered = |attempt: &Attempt| attempt.database == service.database && attempt.entry == Entry::Entered;
+            attempts.iter().any(|attempt| attempt.login == *login.role() && entered(attempt))
+        })
         .collect();
     let mut all = Observed::default();
     if known.len() < 2 {

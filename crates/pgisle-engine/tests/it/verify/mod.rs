@@ -2,12 +2,14 @@
 
 mod clean;
 mod leak;
+mod tried;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgisle_core::secret::Secret;
 use pgisle_core::verify::{Bounds, Cell, CellState, Leak, Report, Who, junit_xml, text};
+use pgisle_engine::postgres::ConnectOptions;
 use pgisle_engine::verify::{self, Options, Request};
 use pgisle_testkit::Cluster;
 
@@ -31,13 +33,19 @@ const USUAL: Options = Options { dynamic: true, canary: true, bounds: Bounds::US
 
 /// Verifies, and insists that every way to show the report works.
 async fn verify(project: &Project, options: Options) -> Report {
+    verify_at(project, &verify::service_address(&project.connect, &project.spec.settings), options).await
+}
+
+/// The same, where services have an address of their own.
+async fn verify_at(project: &Project, services: &ConnectOptions, options: Options) -> Report {
     let credentials = project.store.load().unwrap();
     let request = Request {
         spec: &project.spec,
         credentials: &credentials,
         connect: &project.connect,
-        services: &verify::service_address(&project.connect, &project.spec.settings),
+        services,
         options,
+        lock_timeout: Duration::from_secs(30),
     };
     let report = verify::run(&request, &|_| {}).await.unwrap_or_else(|error| panic!("{}", rendered(&[error.diagnostic()])));
     assert_eq!(serde_json::to_value(&report).unwrap()["leaks"].as_array().unwrap().len(), report.leaks.len());
