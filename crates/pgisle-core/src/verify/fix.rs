@@ -58,7 +58,11 @@ pub(super) fn revoke_database(cast: &Cast<'_>, database: &DatabaseName, revoked:
         Standing::Maintenance => "fence_maintenance_databases is off; set it to close this.",
         Standing::Other => "The database is not pgisle's, so pgisle leaves it alone. Its owner can close it.",
     };
-    Fix::new(hint).command(&remedy::revoke_on_database(database, revoked, from))
+    match cast.standing(database) {
+        // To close it now would lock the services out of the data that they still share.
+        Standing::Shared => Fix::new(hint),
+        _ => Fix::new(hint).command(&remedy::revoke_on_database(database, revoked, from)),
+    }
 }
 
 /// Ends memberships, each of a member in a role, whoever granted it.

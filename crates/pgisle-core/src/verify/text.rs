@@ -231,13 +231,6 @@ fn folded(report: &Report, name_width: usize) -> Vec<Line> {
         }
         lines.push(line);
     }
-    let fine = report.rows.iter().filter(is_fine).count();
-    if fine > 0 {
-        let which = if lines.is_empty() { "all" } else { "other" };
-        let databases = report.columns.len().saturating_sub(1);
-        let text = format!("{fine} {which} services: each works in its own database, and is denied the {databases} others");
-        lines.push(Line::new(Style::Good, text));
-    }
     let open: Vec<&str> = report
         .columns
         .iter()
@@ -245,6 +238,13 @@ fn folded(report: &Report, name_width: usize) -> Vec<Line> {
         .filter(|(place, _)| report.rows.iter().any(|row| row.cells.get(*place).is_some_and(|cell| cell.state == CellState::Open)))
         .map(|(_, column)| column.label.as_str())
         .collect();
+    let fine = report.rows.iter().filter(is_fine).count();
+    if fine > 0 {
+        let which = if lines.is_empty() { "all" } else { "the other" };
+        let databases = report.columns.len().saturating_sub(1 + open.len());
+        let text = format!("{which} {fine} services: each works in its own database, and is denied the {databases} others");
+        lines.push(Line::new(Style::Good, text));
+    }
     if !open.is_empty() {
         lines.push(Line::new(Style::Warning, format!("open, not fenced yet: {}", open.join(", "))));
     }
