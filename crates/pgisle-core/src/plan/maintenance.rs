@@ -13,11 +13,12 @@ impl Planner<'_> {
         if !self.spec.settings.fence_maintenance_databases || !self.is_target(&Target::Cluster) {
             return;
         }
+        let was_fenced = self.was_fenced();
         for name in self.maintenance_databases() {
             let Some(database) = self.inventory.databases.get(&name) else { continue };
             let Some(action) = self.maintenance_fence(&name, database) else { continue };
             let address = Address::Cluster(name.as_str().to_owned());
-            let cause = if database.acl_is_default { Cause::Missing } else { Cause::Drift };
+            let cause = if was_fenced && !database.acl_is_default { Cause::Drift } else { Cause::Missing };
             let step = Step { address: address.clone(), action, danger: Danger::Access, cause };
             if self.may_own(&database.owner) {
                 self.plan.before.push(self.unit(UnitPlace::Maintenance, None, vec![step]));
@@ -26,6 +27,12 @@ impl Planner<'_> {
                 self.block_steps(address, &[step], &UnitPlace::Maintenance, why);
             }
         }
+    }
+
+    /// Whether pgisle has been at the fences before. An ACL alone does not tell: initdb gives template1 one of its own.
+    fn was_fenced(&self) -> bool {
+        let is_untouched = |name: &DatabaseName| self.inventory.databases.get(name).is_some_and(|database| database.acl_is_default);
+        self.inventory.roles.values().any(|role| role.marker().is_some()) && !self.maintenance_databases().iter().any(is_untouched)
     }
 
     fn maintenance_databases(&self) -> BTreeSet<DatabaseName> {

@@ -40,6 +40,7 @@ const DRIFTS: &[(&str, &str, &str)] = &[
     ("postgres", "GRANT link_users_owner TO link_users_user WITH ADMIN OPTION", "from passing"),
     ("postgres", "REVOKE link_users_owner FROM link_users_user", "act as \"link_users_owner\""),
     ("postgres", "GRANT CONNECT ON DATABASE postgres TO PUBLIC", "taken from PUBLIC"),
+    ("postgres", "GRANT CONNECT ON DATABASE template1 TO PUBLIC", "taken from PUBLIC"),
     ("postgres", "GRANT CONNECT ON DATABASE template1 TO link_chat_user", "taken from \"link_chat_user\""),
     (
         "postgres",
@@ -86,6 +87,11 @@ const DRIFTS: &[(&str, &str, &str)] = &[
 async fn every_drift_is_seen_and_repaired() {
     let cluster = Cluster::start().await;
     let project = Project::new(&cluster, TWO);
+    // Nothing that initdb or a DBA left is drift: pgisle was never here.
+    cluster.psql("GRANT TEMPORARY ON DATABASE template1 TO PUBLIC").await;
+    let first = project.pending().await;
+    assert!(first.iter().any(|line| line.contains("template1 [Missing]")), "{first:#?}");
+    assert!(first.iter().all(|line| line.contains("[Missing]")), "{first:#?}");
     project.apply().await;
     project.assert_settled().await;
     cluster.psql("CREATE ROLE stranger").await;
