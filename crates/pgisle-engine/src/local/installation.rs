@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use super::LocalError;
-use crate::process::{self, Invocation};
+use crate::process::{self, Invocation, is_program, on_path};
 
 /// Names the folder of server programs to use instead of searching.
 const PG_BIN_VARIABLE: &str = "PGISLE_PG_BIN";
@@ -128,6 +128,13 @@ fn extension_folders(bin: &Path, major: u32) -> Vec<PathBuf> {
     .iter()
     .map(|share| bin.join(share).join("extension"))
     .collect()
+}
+
+/// Finds a program such as `psql` or `jq`: among the private components, else on the `PATH`.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let private = components().into_iter().map(|folder| folder.join("bin").join(name)).find(|program| is_program(program));
+    private.or_else(|| on_path(name))
 }
 
 /// The folders of private components, ours first.

@@ -8,11 +8,12 @@ use std::net::TcpListener;
 
 use pgisle_core::artifact::{Endpoint, application_names, generate};
 use pgisle_core::spec::Access;
+use pgisle_engine::local::find_program;
 use pgisle_engine::process::Invocation;
 use pgisle_testkit::skip;
 use serde_json::Value;
 
-use super::{NASTY, component, credentials, link, nasty_passwords, service_name, text_of, with_password, written};
+use super::{NASTY, credentials, link, nasty_passwords, service_name, text_of, with_password, written};
 
 /// What Compose makes of some files, with its doubling of `$` undone.
 async fn compose_config(program: &std::path::Path, folder: &std::path::Path, files: &[&str]) -> Value {
@@ -25,7 +26,7 @@ async fn compose_config(program: &std::path::Path, folder: &std::path::Path, fil
 
 #[tokio::test]
 async fn compose_takes_the_override_over_a_base_file() {
-    let Some(program) = component("docker-compose") else { skip!("Docker Compose is not installed") };
+    let Some(program) = find_program("docker-compose") else { skip!("Docker Compose is not installed") };
     let folder = tempfile::tempdir().unwrap();
     let spec = link();
     let endpoint = Endpoint::of(&spec.settings);
@@ -57,7 +58,7 @@ async fn compose_takes_the_override_over_a_base_file() {
 
 #[tokio::test]
 async fn compose_reads_every_password_back() {
-    let Some(program) = component("docker-compose") else { skip!("Docker Compose is not installed") };
+    let Some(program) = find_program("docker-compose") else { skip!("Docker Compose is not installed") };
     let folder = tempfile::tempdir().unwrap();
     let spec = link();
     let passwords = nasty_passwords(200);
@@ -113,7 +114,7 @@ fn environment_that_docker_sends(listener: &TcpListener) -> Vec<String> {
 
 #[tokio::test]
 async fn docker_run_reads_the_unquoted_files() {
-    let Some(program) = component("docker") else { skip!("docker's command line is not installed") };
+    let Some(program) = find_program("docker") else { skip!("docker's command line is not installed") };
     let folder = tempfile::tempdir().unwrap();
     let mut spec = link();
     spec.services.retain(|name, _| name.as_str() == "users");
@@ -140,7 +141,7 @@ async fn docker_run_reads_the_unquoted_files() {
 
 #[tokio::test]
 async fn kubernetes_schemas_accept_the_secrets() {
-    let Some(program) = component("kubernetes-validate") else { skip!("kubernetes-validate is not installed") };
+    let Some(program) = find_program("kubernetes-validate") else { skip!("kubernetes-validate is not installed") };
     let folder = tempfile::tempdir().unwrap();
     let mut spec = link();
     spec.services.get_mut(&service_name("ai")).unwrap().access = Access::Split;

@@ -5,7 +5,7 @@ mod environment;
 mod hba;
 mod pgbouncer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pgisle_core::artifact::{Artifact, Endpoint, generate, problems};
 use pgisle_core::credential::{Credential, Credentials, SCRAM_SALT_BYTES, ServiceCredentials, Slot, Verifier};
@@ -96,13 +96,6 @@ async fn create_islands(cluster: &Cluster, spec: &Spec, credentials: &Credential
         }
     }
     cluster.psql(&create_role(credentials.monitoring.as_ref().unwrap())).await;
-}
-
-/// A program among the private components or on the `PATH`.
-fn component(name: &str) -> Option<PathBuf> {
-    let private = [std::env::var_os("PGISLE_COMPONENTS").map(PathBuf::from), Some(PathBuf::from("/var/cache/pgisle/components"))];
-    let mut private = private.into_iter().flatten().map(|folder| folder.join("bin").join(name));
-    private.find(|program| pgisle_engine::process::is_program(program)).or_else(|| pgisle_engine::process::on_path(name))
 }
 
 /// Passwords from the characters that quoting goes wrong on, the same ones in each run.

@@ -1,11 +1,11 @@
 use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pgisle_core::spec::Environment;
 use pgisle_engine::credential::{IdentitySource, Store, StoreError};
+use pgisle_engine::local::find_program;
 
 use super::{credentials_with, plain_store};
 
@@ -190,16 +190,13 @@ fn what_is_no_public_key_is_no_recipient() {
 
 #[test]
 fn the_age_program_reads_what_we_write_and_we_read_what_it_writes() {
-    if Command::new("age").arg("--version").stdout(Stdio::null()).status().is_err() {
-        assert!(std::env::var_os("PGISLE_REQUIRE_ALL").is_none(), "the program age is missing");
-        // Straight to the standard error: the test runner swallows what eprintln! says.
-        writeln!(io::stderr(), "SKIPPED: the program age is missing, so nothing shows that it reads our files").unwrap();
-        return;
-    }
+    let (Some(age), Some(age_keygen)) = (find_program("age"), find_program("age-keygen")) else {
+        pgisle_testkit::skip!("the program age is not installed");
+    };
     let project = tempfile::tempdir().unwrap();
     let key_path = project.path().join("key.txt");
-    assert!(Command::new("age-keygen").arg("-o").arg(&key_path).stderr(Stdio::null()).status().unwrap().success());
-    let recipient = String::from_utf8(Command::new("age-keygen").arg("-y").arg(&key_path).output().unwrap().stdout).unwrap();
+    assert!(Command::new(&age_keygen).arg("-o").arg(&key_path).stderr(Stdio::null()).status().unwrap().success());
+    let recipient = String::from_utf8(Command::new(&age_keygen).arg("-y").arg(&key_path).output().unwrap().stdout).unwrap();
     let identities =
         || IdentitySource::from_environment(|name| (name == "PGISLE_AGE_IDENTITY_FILE").then(|| key_path.clone().into()));
     let store = || store(project.path(), &[recipient.trim()], identities());
@@ -207,7 +204,7 @@ fn the_age_program_reads_what_we_write_and_we_read_what_it_writes() {
     store().update(|credentials| *credentials = wanted.clone()).unwrap();
 
     let path = encrypted_file(project.path());
-    let plain = Command::new("age").args(["-d", "-i"]).arg(&key_path).arg(&path).output().unwrap();
+    let plain = Command::new(&age).args(["-d", "-i"]).arg(&key_path).arg(&path).output().unwrap();
     assert!(plain.status.success(), "{plain:?}");
     let json: serde_json::Value = serde_json::from_slice(&plain.stdout).unwrap();
     assert_eq!(json["services"]["users"]["active"]["password"], "a'b\"c\\d$e#f g=h%i@/:?");
@@ -217,7 +214,7 @@ fn the_age_program_reads_what_we_write_and_we_read_what_it_writes() {
     for armor in [&["-a"][..], &[]] {
         fs::remove_file(&path).unwrap();
         let args = ["-r", recipient.trim(), "-o"];
-        let status = Command::new("age").args(armor).args(args).arg(&path).arg(&plain_path).status().unwrap();
+        let status = Command::new(&age).args(armor).args(args).arg(&path).arg(&plain_path).status().unwrap();
         assert!(status.success());
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         assert_eq!(store().load().unwrap(), wanted, "{armor:?}");
