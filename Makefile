@@ -12,4 +12,4 @@ demo:
 	@scripts/demo.sh
 
 test: components
-	@$(CARGO) test --workspace --no-fail-fast
+	@$(CARGO) xtask ci

@@ -120,6 +120,7 @@ impl Builder {
         };
         nursery::copy_template(&template, &cluster.data).await;
         cluster.configure(self).await;
+        crate::report::ran(&cluster.installation);
         cluster
     }
 }

@@ -18,12 +18,12 @@ mod certificate;
 mod cluster;
 mod guard;
 mod nursery;
-mod skip;
+mod report;
 
 pub use certificate::{ClientCertificate, ServerCertificate, Tls};
 pub use cluster::{Builder, Cluster, SUPERUSER};
 pub use pgisle_engine::local::Installation;
-pub use skip::skipped;
+pub use report::skipped;
 
 /// All installations of PostgreSQL on this machine, best first.
 pub async fn installations() -> &'static [Installation] {
