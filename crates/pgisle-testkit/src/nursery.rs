@@ -21,7 +21,7 @@ use crate::cluster::SUPERUSER;
 const INITDB_ARGUMENTS: [&str; 2] = ["--no-sync", "--wal-segsize=1"];
 
 /// Goes into the name of a template: raise it when templates are made in another way.
-const TEMPLATE_FORMAT: u32 = 1;
+const TEMPLATE_FORMAT: u32 = 2;
 
 /// Names the folder for all clusters, for tests that need a real disk or much of it.
 const FOLDER_VARIABLE: &str = "PGISLE_TESTKIT_DIR";

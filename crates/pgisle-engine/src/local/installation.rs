@@ -152,6 +152,11 @@ fn components() -> Vec<PathBuf> {
     folders
 }
 
+/// Whether `en_US.utf8` is among the private components.
+pub(super) fn has_private_locale() -> bool {
+    locale_path().is_some()
+}
+
 /// A `LOCPATH` with the private locales in front, if there are any: `en_US.utf8` is missing on a minimal Debian.
 fn locale_path() -> Option<String> {
     let folder = components().into_iter().map(|folder| folder.join("locale")).find(|folder| folder.join("en_US.utf8").is_dir())?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pgisle_core::secret::Secret;
 use rustix::process::{Pid, Signal};
 
-use super::{Installation, LocalError};
+use super::{Installation, LocalError, installation};
 use crate::process::{Account, Invocation, ProcessError, tail};
 
 /// How long a server may take to come up or go down: crash recovery included, on a slow disk.
@@ -27,6 +27,10 @@ const LOCALE: &str = "C.UTF-8";
 
 /// What a locale falls back to on a system that has no `C.UTF-8`.
 const FALLBACK_LOCALE: &str = "C";
+
+/// Makes the private locale known to one database.
+const KNOW_PRIVATE_LOCALE: &str =
+    "CREATE COLLATION IF NOT EXISTS pg_catalog.\"en_US.utf8\" (provider = libc, locale = 'en_US.utf8')\n";
 
 /// What `initdb` makes.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub async fn initialise(installation: &Installation, account: Option<&Account>, 
     }
     result.map_err(|source| LocalError::Initialise { data: new.data.to_owned(), source })?;
 
+    make_private_locale_known(installation, account, &data).await?;
     append(&data.join("postgresql.conf"), &format!("\ninclude_if_exists = '{SETTINGS_FILE}'\n"))?;
     fs::rename(&data, new.data).map_err(LocalError::file("move into place", new.data))
 }
@@ -84,6 +89,21 @@ async fn run_initdb(
         .argument(password_file)
         .arguments(new.arguments);
     at_home(invocation, account, data.parent().unwrap_or(data)).run().await.map(drop)
+}
+
+/// Enters the private locale into the catalogs that new databases are made from. `initdb` asks `locale -a` what there is, which does
+/// not look where `LOCPATH` points.
+async fn make_private_locale_known(installation: &Installation, account: Option<&Account>, data: &Path) -> Result<(), LocalError> {
+    if !installation::has_private_locale() {
+        return Ok(());
+    }
+    for database in ["template1", "postgres"] {
+        let invocation = installation.invocation("postgres").argument("--single").argument("-O").argument("-D").argument(data);
+        let invocation = invocation.argument(database).input(KNOW_PRIVATE_LOCALE);
+        let result = at_home(invocation, account, data).run().await;
+        result.map_err(|source| LocalError::Initialise { data: data.to_owned(), source })?;
+    }
+    Ok(())
 }
 
 /// The start of the names of folders in which a data directory is being made.

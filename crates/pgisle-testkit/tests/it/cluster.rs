@@ -139,4 +139,10 @@ async fn the_private_locale_can_be_used() {
         pgisle_testkit::skip!("locale en_US.utf8 is neither the system's nor a private component");
     }
     assert_eq!(cluster.psql_in("l", "SELECT 'a' < 'B'").await, "t");
+    // The planner looks here.
+    for database in ["postgres", "template1"] {
+        let known =
+            cluster.psql_in(database, "SELECT count(*) FROM pg_collation WHERE collcollate IN ('en_US.utf8', 'en_US.UTF-8')").await;
+        assert_ne!(known, "0", "{database}");
+    }
 }
