@@ -23,10 +23,12 @@ pub(crate) fn budget(summary: &Summary) -> String {
         [left("service"), right("instances"), right("pool"), right("at most"), right("login's limit"), right("database's limit")];
     let mut text = render(&columns, &rows);
     // Writing to a String cannot fail, here and below.
-    let _infallible =
-        writeln!(text, "\n{} instances hold {connections} connections when every pool is full.", paint(STRONG, instances));
-    let _infallible =
-        writeln!(text, "Without pools, only the databases' limits would stand between them: {connections_without_pools}.");
+    let _infallible = writeln!(
+        text,
+        "\nBefore: up to {connections_without_pools} connections, with nothing but the databases' limits between the services."
+    );
+    let after = paint(STRONG, connections);
+    let _infallible = writeln!(text, "After:  {after} at most, when the pools of all {instances} instances are full.");
     if let Some(pooled) = pgbouncer_connections {
         let _infallible = writeln!(text, "Through PgBouncer the server sees {pooled} at most.");
     }
