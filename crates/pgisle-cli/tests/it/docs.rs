@@ -35,11 +35,11 @@ fn examples(text: &str) -> Vec<Example> {
         } else if !inside {
         } else if let Some(command) = line.strip_prefix("$ ") {
             examples.push(Example { line: index + 1, command: command.to_owned(), output: Vec::new() });
-        } else if let (Some(more), Some(last)) = (line.strip_prefix("> "), examples.last_mut())
+        } else if let (Some(more), Some(last)) = (line.strip_prefix('>'), examples.last_mut())
             && last.output.is_empty()
         {
             last.command.push('\n');
-            last.command.push_str(more);
+            last.command.push_str(more.strip_prefix(' ').unwrap_or(more));
         } else if let Some(last) = examples.last_mut() {
             last.output.push(line.to_owned());
         }
@@ -84,17 +84,23 @@ fn fits(shown: &str, seen: &str) -> bool {
     }
 }
 
-fn document(name: &str) -> (PathBuf, String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    (path, text)
+/// The pages that people read from top to bottom, which teach by example.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut pages = vec![root.join("README.md")];
+    for folder in ["docs/guide", "docs/concepts"] {
+        pages.extend(fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    pages.sort();
+    pages
 }
 
-/// Runs a document's examples in an empty folder.
-fn run(name: &str) {
-    let (path, text) = document(name);
-    let examples = examples(&text);
-    assert!(!examples.is_empty(), "{name} has no console block");
+/// Runs a page's examples in an empty folder, and says what did not come out as shown.
+fn run(path: &Path) -> String {
+    let examples = examples(&fs::read_to_string(path).unwrap());
+    if examples.is_empty() {
+        return format!("{} has no console block\n", path.display());
+    }
     let place = Place::new().on_path(Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap());
     let output = place.command("/bin/bash").arg("-c").arg(script(&examples)).output().unwrap();
     // Whatever the document did, no server is left behind.
@@ -109,7 +115,8 @@ fn run(name: &str) {
             writeln!(faults, "{}:{}: $ {}\ndid not end\n{part}", path.display(), example.line, example.command).unwrap();
             break;
         };
-        let lines: Vec<&str> = part.lines().collect();
+        // On a busy machine, what takes long says so.
+        let lines: Vec<&str> = part.lines().filter(|line| !is_progress(line)).collect();
         let code = rest.lines().next().unwrap_or_default();
         let shown_failure = example.output.iter().any(|line| line.starts_with("error["));
         // What is not shown is not compared: a command without output in the text only has to succeed.
@@ -118,7 +125,12 @@ fn run(name: &str) {
             writeln!(faults, "{}:{}: $ {}\nexit {code}\n{part}\n", path.display(), example.line, example.command).unwrap();
         }
     }
-    assert!(faults.is_empty(), "not as the document shows:\n{faults}");
+    faults
+}
+
+/// `starting: after 5 s`, as progress is told where there is no terminal.
+fn is_progress(line: &str) -> bool {
+    line.split_once(": after ").and_then(|(_, rest)| rest.strip_suffix(" s")).is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 fn is_installed(program: &str) -> bool {
@@ -126,11 +138,20 @@ fn is_installed(program: &str) -> bool {
 }
 
 #[test]
-fn the_quickstart_runs_as_written() {
+fn every_page_runs_as_written() {
     if let Some(missing) = ["psql", "jq", "script"].into_iter().find(|program| !is_installed(program)) {
         pgisle_testkit::skip!("{missing} is not installed");
     }
-    run("guide/quickstart.md");
+    let pages = pages();
+    assert!(pages.len() > 7, "{pages:?}");
+    // Two at once: each waits for its server most of the time.
+    let half = pages.len() / 2;
+    let run_all = |pages: &[PathBuf]| pages.iter().map(|page| run(page)).collect::<String>();
+    let faults = std::thread::scope(|scope| {
+        let first = scope.spawn(|| run_all(&pages[..half]));
+        run_all(&pages[half..]) + &first.join().unwrap()
+    });
+    assert!(faults.is_empty(), "not as the pages show:\n{faults}");
 }
 
 #[test]

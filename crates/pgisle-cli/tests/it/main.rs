@@ -1,10 +1,12 @@
 //! The command line from the outside: exit code, standard output and standard error of the real program, each run in a home
+//! and a folder of its own and with nothing else in its environment.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-//! and a folder of its own and with nothing else in its environment.
 
 mod basics;
 mod cluster;
 mod docs;
+mod examples;
 mod program;
 mod reference;
+mod wrong_files;
