@@ -21,7 +21,8 @@ use crate::view::human;
     billing          1    10       10             50               100
     orders           2    10       20             50               100
 
-  3 instances hold 30 connections when every pool is full.
+  Before: up to 200 connections, with nothing but the databases' limits between the services.
+  After:  30 at most, when the pools of all 3 instances are full.
   …
   The server has 100 connections, 97 of them for services. Left: 62
 
