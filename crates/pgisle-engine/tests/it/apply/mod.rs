@@ -3,6 +3,7 @@
 mod adopt;
 mod converge;
 mod drift;
+mod hostile;
 mod retire;
 
 use std::collections::BTreeSet;
