@@ -1,6 +1,7 @@
 //! What neither the compiler nor clippy checks. Runs as a test, too, so nobody need remember it.
 
 mod boundary;
+mod document;
 mod layout;
 mod lint;
 mod sql;
@@ -22,7 +23,10 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn findings(workspace: &Workspace) -> Vec<Finding> {
-    [boundary::check, layout::check, lint::check, sql::check, wording::check].iter().flat_map(|check| check(workspace)).collect()
+    [boundary::check, document::check, layout::check, lint::check, sql::check, wording::check]
+        .iter()
+        .flat_map(|check| check(workspace))
+        .collect()
 }
 
 #[cfg(test)]
