@@ -114,10 +114,12 @@ obtain() {
   if [ "$need" = required ] && [ "$failed" != 1 ]; then failed=$status; fi
 }
 
-# Debian 12 and 13 have recipes; elsewhere the components are found, not made.
+# Debian 12 and 13 have recipes; elsewhere the components are found, not made. Tests put another system in place of this one.
+system=${PGISLE_SYSTEM_ROOT:-}
 codename=''
-if [ -r /etc/os-release ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
-  codename=$(. /etc/os-release && [ "${ID:-}" = debian ] && printf %s "${VERSION_CODENAME:-}") || codename=''
+# shellcheck disable=SC1091 # it is of the machine that the script runs on
+if [ -r "$system/etc/os-release" ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
+  codename=$(. "$system/etc/os-release" && [ "${ID:-}" = debian ] && printf %s "${VERSION_CODENAME:-}") || codename=''
 fi
 case $codename in
   bookworm | trixie)

@@ -72,8 +72,8 @@ version_of() { "$1" --version | grep '[0-9]' | sed 's/^[^0-9]*//; s/[^0-9.].*//;
 
 server_folders() {
   local folder
-  for folder in ${PATH//:/ } /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/libexec/postgresql*/ \
-    /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin /usr/local/pgsql/bin; do
+  for folder in ${PATH//:/ } "$system"/usr/lib/postgresql/*/bin "$system"/usr/pgsql-*/bin "$system"/usr/libexec/postgresql*/ \
+    "$system"/opt/homebrew/opt/postgresql@*/bin "$system"/usr/local/opt/postgresql@*/bin "$system"/usr/local/pgsql/bin; do
     [ -x "$folder/postgres" ] || continue
     # A folder on PATH may have links to some of the programs; all are where the server itself is.
     folder=$(dirname -- "$(readlink -f -- "$folder/postgres")")
@@ -85,7 +85,7 @@ server_folders() {
 has_extension() {
   local folder=$1 major=$2 extension=$3 share
   for share in "$("$folder/pg_config" --sharedir 2>/dev/null || true)" "$folder"/../share{,/postgresql,/pgsql} \
-    "/usr/share/postgresql/$major" "/usr/share/postgresql$major" /usr/share/postgresql /usr/share/pgsql; do
+    "$system/usr/share/postgresql/$major" "$system/usr/share/postgresql$major" "$system"/usr/share/{postgresql,pgsql}; do
     if [ -e "$share/extension/$extension.control" ]; then return 0; fi
   done
   return 1
@@ -113,7 +113,7 @@ find_postgresql() {
 }
 
 find_pgvector() {
-  local folder major newest=N
+  local folder major newest=''
   for folder in "$prefix"/postgresql/*/bin; do
     major=$(basename -- "$(dirname -- "$folder")")
     if [ "$major" != "*" ]; then newest=$major; fi
@@ -122,12 +122,16 @@ find_pgvector() {
       return
     fi
   done
+  if [ -z "$newest" ]; then
+    say "pgvector is an extension of the server: install postgresql first"
+    exit 69
+  fi
   missing pgvector
 }
 
 find_pgbouncer() {
   local found version
-  found=$(PATH=$PATH:/usr/sbin:/usr/local/sbin type -P pgbouncer || true)
+  found=$(PATH=$PATH:$system/usr/sbin:$system/usr/local/sbin type -P pgbouncer || true)
   if [ -z "$found" ]; then missing pgbouncer; fi
   version=$(version_of "$found")
   case $version in

@@ -5,6 +5,7 @@
 
 mod basics;
 mod cluster;
+mod components;
 mod docs;
 mod examples;
 mod program;
