@@ -34,6 +34,7 @@ components() {
   echo optional docker tool docker-cli trixie usr/bin/docker
   echo optional docker-compose tool docker-compose trixie usr/bin/docker-compose
   echo optional kubernetes-validate kubernetes_validate
+  echo optional openssl tool openssl "$codename" usr/bin/openssl
   echo optional shellcheck tool shellcheck "$codename" usr/bin/shellcheck
 }
 
@@ -282,7 +283,8 @@ tool() {
   find_own_libraries "$suite" "$root" "$final" "$(dirname -- "$1")"
   place "$root" "$final"
   for program in "$@"; do link "../tools/$name/$program" "${program##*/}"; done
-  "$prefix/bin/$name" --version
+  # Some want a word, not an option.
+  "$prefix/bin/$name" --version || "$prefix/bin/$name" version
   record "$name" "$(deb_version "$root.debs" "$package")" "$prefix/bin/$name"
 }
 

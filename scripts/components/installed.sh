@@ -28,6 +28,7 @@ components() {
   echo optional docker find_tool docker
   echo optional docker-compose find_tool docker-compose
   echo optional kubernetes-validate find_tool kubernetes-validate
+  echo optional openssl find_tool openssl
   echo optional shellcheck find_tool shellcheck
 }
 
