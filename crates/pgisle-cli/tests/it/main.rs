@@ -6,6 +6,7 @@
 mod basics;
 mod cluster;
 mod components;
+mod connections;
 mod docs;
 mod examples;
 mod program;

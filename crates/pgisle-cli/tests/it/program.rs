@@ -33,6 +33,18 @@ impl Place {
         self
     }
 
+    /// Makes a program be found that is among the private components and perhaps nowhere else. None when it is nowhere.
+    pub(crate) fn with_program(mut self, name: &str) -> Option<Self> {
+        let program = pgisle_engine::local::find_program(name)?;
+        self.path = format!("{}:{}", self.path, program.parent().unwrap().display());
+        Some(self)
+    }
+
+    /// The home.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.root.path().join("home")
+    }
+
     /// The working folder.
     pub(crate) fn project(&self) -> PathBuf {
         self.root.path().join("project")
@@ -55,7 +67,7 @@ impl Place {
     pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.env_clear().current_dir(self.project()).stdin(Stdio::null());
-        command.env("HOME", self.root.path().join("home")).env("PATH", &self.path).env("LC_ALL", "C.UTF-8");
+        command.env("HOME", self.home()).env("PATH", &self.path).env("LC_ALL", "C.UTF-8");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

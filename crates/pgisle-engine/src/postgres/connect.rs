@@ -227,12 +227,12 @@ impl ConnectError {
                 .hint("Is the server running, and are postgres_host and postgres_port right?"),
             Self::Timeout { .. } => Diagnostic::error(Code::CONNECT_REFUSED, summary)
                 .hint("A firewall that drops packets looks like this. Are postgres_host and postgres_port right?"),
-            Self::Auth { detail, had_password, .. } => {
+            Self::Auth { detail, had_password, sqlstate, .. } => {
                 let diagnostic = Diagnostic::error(Code::CONNECT_AUTH, summary).detail(sentence(detail));
-                if *had_password {
-                    diagnostic
-                } else {
-                    diagnostic.hint("No password was found: give postgres_password, PGPASSWORD or a line in ~/.pgpass.")
+                let by_rule = sqlstate.as_deref() == Some(SqlState::INVALID_AUTHORIZATION_SPECIFICATION.code());
+                match auth_hint(by_rule, detail, *had_password) {
+                    Some(hint) => diagnostic.hint(hint),
+                    None => diagnostic,
                 }
             }
             Self::Tls { detail, hint, .. } => {
@@ -273,6 +273,20 @@ fn tls_file_diagnostic(error: &TlsFileError) -> Diagnostic {
             diagnostic.hint("Install the package ca-certificates, or name a PEM file in postgres_sslrootcert.")
         }
         _ => diagnostic,
+    }
+}
+
+/// What helps someone whom the server does not let in: by a rule of `pg_hba.conf`, or because no password was there to send.
+fn auth_hint(by_rule: bool, detail: &str, had_password: bool) -> Option<&'static str> {
+    // A server that speaks another language than English gets the last hint only.
+    if by_rule && detail.contains("pg_hba.conf") {
+        Some("A rule in the server's pg_hba.conf has to let this login in from here, with or without TLS: see postgres_sslmode.")
+    } else if by_rule && detail.contains("certificate") {
+        Some("Give postgres_sslcert and postgres_sslkey, a client certificate in the name of this user.")
+    } else if had_password {
+        None
+    } else {
+        Some("No password was found: give postgres_password, PGPASSWORD or a line in ~/.pgpass.")
     }
 }
 
