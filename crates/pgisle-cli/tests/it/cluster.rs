@@ -315,6 +315,9 @@ async fn the_old_loop_over_the_services_goes_on_working() {
     let cluster = Cluster::start().await;
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap();
     let place = project(&cluster).on_path(folder).variable("PGPORT", &cluster.port().to_string());
+    let Some(place) = place.with_program("psql").and_then(|place| place.with_program("jq")) else {
+        pgisle_testkit::skip!("psql or jq is not installed")
+    };
     std::fs::remove_file(place.project().join("pgisle.hcl")).unwrap();
     assert_eq!(exit(&place, &["init"]), Some(0));
     assert_eq!(exit(&place, &["apply", "-auto-approve"]), Some(0));

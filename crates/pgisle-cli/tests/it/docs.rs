@@ -101,7 +101,7 @@ fn run(path: &Path) -> String {
     if examples.is_empty() {
         return format!("{} has no console block\n", path.display());
     }
-    let place = Place::new().on_path(Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap());
+    let place = place().unwrap();
     let output = place.command("/bin/bash").arg("-c").arg(script(&examples)).output().unwrap();
     // Whatever the document did, no server is left behind.
     let _ended = place.pgisle(&["dev", "down"]);
@@ -133,13 +133,15 @@ fn is_progress(line: &str) -> bool {
     line.split_once(": after ").and_then(|(_, rest)| rest.strip_suffix(" s")).is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-fn is_installed(program: &str) -> bool {
-    Place::new().command("/bin/sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
+/// A place with what the pages use besides pgisle.
+fn place() -> Result<Place, &'static str> {
+    let place = Place::new().on_path(Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap());
+    ["psql", "jq", "script"].into_iter().try_fold(place, |place, program| place.with_program(program).ok_or(program))
 }
 
 #[test]
 fn every_page_runs_as_written() {
-    if let Some(missing) = ["psql", "jq", "script"].into_iter().find(|program| !is_installed(program)) {
+    if let Err(missing) = place() {
         pgisle_testkit::skip!("{missing} is not installed");
     }
     let pages = pages();
