@@ -15,6 +15,7 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{self, Moment};
 use crate::file::{FileError, NewFile, create_private_dir, write_all_atomically, write_atomically};
 
 /// The manifest's name in the environment's folder.
@@ -438,7 +439,10 @@ fn remove(path: &Path) -> Result<(), ArtifactError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(ArtifactError::Remove { path: path.to_owned(), source: error })
         }
-        _ => Ok(()),
+        _ => {
+            fault::after(Moment::File);
+            Ok(())
+        }
     }
 }
 

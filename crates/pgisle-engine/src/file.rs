@@ -16,6 +16,8 @@ use std::thread;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
+use crate::fault::{self, Moment};
+
 /// Between the file's name and the random part of its temporary twin's name.
 const TEMPORARY_MARK: &str = ".pgisle-new-";
 
@@ -161,12 +163,14 @@ fn replace(file: &NewFile<'_>) -> Result<(), FileError> {
     let result = write_new(&folder, &temporary, *mode, bytes)
         .map_err(|source| FileError::Write { path: path.clone(), source })
         .and_then(|()| {
+            fault::after(Moment::File);
             rustix::fs::renameat(&folder, &temporary, &folder, name)
                 .map_err(|error| FileError::Replace { path: path.clone(), source: error.into() })
         });
-    if result.is_err() {
+    match &result {
+        Ok(()) => fault::after(Moment::File),
         // Best effort: the first error is the one to report.
-        let _ = rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty());
+        Err(_) => drop(rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty())),
     }
     result
 }
@@ -203,7 +207,10 @@ pub fn remove_durably(path: &Path) -> Result<(), FileError> {
     let (folder_path, name) = split(path)?;
     let folder = open_folder(folder_path, OFlags::empty())?;
     match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
-        Ok(()) => rustix::fs::fsync(&folder),
+        Ok(()) => {
+            fault::after(Moment::File);
+            rustix::fs::fsync(&folder)
+        }
         Err(rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(error),
     }

@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod clock;
 pub mod credential;
 pub mod event;
+mod fault;
 pub mod file;
 pub mod local;
 pub mod postgres;

@@ -14,10 +14,10 @@ use pgisle_core::plan::{Chain, Plan, Step, Unit, UnitPlace};
 use tokio::sync::Mutex;
 
 use super::connect::ConnectError;
-use super::fault;
 use super::session::{Notice, Session};
 use super::{ConnectOptions, inspect_contents};
 use crate::event::{Event, Events};
+use crate::fault::{self, Moment};
 
 /// How often a unit is tried when the server says that another session was in the way.
 const ATTEMPTS_MAX: u32 = 6;
@@ -285,23 +285,26 @@ async fn run_unit(session: &mut Session, unit: &Unit, options: &ExecuteOptions<'
 async fn try_unit(session: &mut Session, unit: &Unit, options: &ExecuteOptions<'_>) -> Result<(), Box<StepFailure>> {
     let control = |error| Box::new(unit_failure(unit, FailureCause::Statement(error)));
     if unit.transaction {
+        fault::statement_begins();
         session.batch("BEGIN").await.map_err(control)?;
-        fault::statement_done();
+        fault::after(Moment::Statement);
     }
     for step in &unit.steps {
         (options.events)(Event::StepStarted(step));
         for statement in step.statements() {
             let failed = |cause| Box::new(StepFailure::new(step, Some(statement.to_string()), cause));
+            fault::statement_begins();
             let notices = session.run(statement.expose()).await.map_err(|error| failed(FailureCause::Statement(error)))?;
             if let Some(notice) = notices.into_iter().find(did_nothing) {
                 return Err(failed(FailureCause::NoEffect { message: notice.message }));
             }
-            fault::statement_done();
+            fault::after(Moment::Statement);
         }
     }
     if unit.transaction {
+        fault::statement_begins();
         session.batch("COMMIT").await.map_err(control)?;
-        fault::statement_done();
+        fault::after(Moment::Statement);
     }
     Ok(())
 }

@@ -6,7 +6,6 @@
 pub mod connect;
 pub mod conninfo;
 pub(crate) mod execute;
-mod fault;
 pub mod inspect;
 pub mod lock;
 mod passfile;
