@@ -41,13 +41,14 @@ impl<'a> Planner<'a> {
             steps.push(step(Action::FenceDatabase { database: name.clone(), revoke, grant: Vec::new() }));
         }
         if !marker.retired {
-            let marker = Marker { retired: true, ..marker.clone() };
-            steps.push(step(Action::MarkDatabase { database: name.clone(), marker }));
+            let retired = Action::MarkDatabase { database: name.clone(), marker: Marker { retired: true, ..marker.clone() } };
             if self.options.end_sessions {
-                // Once nobody can come back.
-                let ending = self.end_sessions(name, &logins).into_iter().map(step).collect();
+                // Once nobody can come back. The mark is last, so that an interrupted run is taken up before the sessions.
+                let ending = self.end_sessions(name, &logins).into_iter().chain([retired]).map(step).collect();
                 let ending = self.unit(UnitPlace::Maintenance, Some(service), ending);
                 self.plan.after.push(ending);
+            } else {
+                steps.push(step(retired));
             }
         }
         let unit = self.unit(UnitPlace::Maintenance, Some(service), steps);
