@@ -5,10 +5,11 @@
 //! followed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use pgisle_core::artifact::{Artifact, MODE_SECRET, digest};
 use pgisle_core::diagnostic::{Code, Diagnostic};
@@ -16,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{self, Moment};
-use crate::file::{FileError, NewFile, create_private_dir, write_all_atomically, write_atomically};
+use crate::file::{FileError, NewFile, create_private_dir, remove_leftovers, write_all_atomically, write_atomically};
 
 /// The manifest's name in the environment's folder.
 pub const MANIFEST: &str = ".pgisle-manifest.json";
@@ -26,6 +27,12 @@ const MANIFEST_VERSION: u32 = 1;
 
 /// A file larger than this is none that pgisle wrote, and is not read.
 const READ_BYTES_MAX: u64 = 64 << 20;
+
+/// Writing all files of a large project takes less than a second.
+const TURN_WAIT: Duration = Duration::from_secs(30);
+
+/// Between two looks whether it is our turn.
+const TURN_RETRY: Duration = Duration::from_millis(20);
 
 /// Why files were not compared or written.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +85,12 @@ pub enum ArtifactError {
         /// The system's reason.
         #[source]
         source: io::Error,
+    },
+    /// Another run has been writing here for too long.
+    #[error("another process is writing the files in {path:?}")]
+    Busy {
+        /// The environment's folder.
+        path: PathBuf,
     },
     /// A file cannot be written.
     #[error(transparent)]
@@ -200,8 +213,14 @@ pub fn status(folder: &Path, artifacts: &[Artifact]) -> Result<Vec<Change>, Arti
 /// # Errors
 /// When something cannot be read or written. What was written until then is whole, and writing again goes on from there.
 pub fn write(folder: &Path, artifacts: &[Artifact], options: WriteOptions) -> Result<Vec<Change>, ArtifactError> {
+    if artifacts.is_empty() && !folder.exists() {
+        return Ok(Vec::new());
+    }
+    fs::create_dir_all(folder).map_err(|source| ArtifactError::CreateFolder { path: folder.to_owned(), source })?;
+    let _turn = take_turn(folder)?;
     let mut manifest = read_manifest(folder)?;
     let mut compared = compare(folder, artifacts, &manifest)?;
+    clear_leftovers(folder, &compared)?;
     if options.overwrite {
         for Compared { change, .. } in &mut compared {
             change.kind = match change.kind {
@@ -256,6 +275,31 @@ pub fn diagnostics(folder: &Path, changes: &[Change]) -> Vec<Diagnostic> {
                 .hint("Move the change elsewhere and delete the file, or pass -overwrite.")
         })
         .collect()
+}
+
+/// Waits until nobody else writes below the folder, and keeps others waiting for as long as the value lives. Without it, the
+/// manifest of one run would forget the files of another.
+fn take_turn(folder: &Path) -> Result<File, ArtifactError> {
+    let failed = |source| ArtifactError::Read { path: folder.to_owned(), source };
+    let turn = File::open(folder).map_err(failed)?;
+    let deadline = Instant::now() + TURN_WAIT;
+    loop {
+        match turn.try_lock() {
+            Ok(()) => return Ok(turn),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(TURN_RETRY),
+            Err(TryLockError::WouldBlock) => return Err(ArtifactError::Busy { path: folder.to_owned() }),
+        }
+    }
+}
+
+/// Removes what killed runs left: halves of files, with passwords in them.
+fn clear_leftovers(folder: &Path, compared: &[Compared]) -> Result<(), ArtifactError> {
+    let paths = compared.iter().map(|compared| compared.change.path.as_str()).chain([MANIFEST]);
+    for path in paths.map(|path| folder.join(path)).filter(|path| path.parent().is_some_and(Path::is_dir)) {
+        remove_leftovers(&path)?;
+    }
+    Ok(())
 }
 
 /// A change, and the hash of what is on disk now.
@@ -409,7 +453,6 @@ fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), ArtifactErro
 
 /// Makes the folders of what is to be written; those with secrets in them are their owner's alone.
 fn create_folders(folder: &Path, artifacts: &[Artifact], changes: &[Change]) -> Result<(), ArtifactError> {
-    fs::create_dir_all(folder).map_err(|source| ArtifactError::CreateFolder { path: folder.to_owned(), source })?;
     let mut private = BTreeSet::new();
     for artifact in artifacts.iter().filter(|artifact| artifact.holds_secrets) {
         private.extend(folders_of(&artifact.path));

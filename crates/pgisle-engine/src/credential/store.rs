@@ -85,11 +85,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be used. Nothing is changed then.
     pub fn update<T>(&self, change: impl FnOnce(&mut Credentials) -> T) -> Result<T, StoreError> {
-        self.create_folder()?;
+        create_private_dir(&self.folder).map_err(|source| StoreError::Write { path: self.path(), source })?;
         let _lock = self.lock_exclusive()?;
-        for path in [self.plain_path(), self.encrypted_path()] {
+        for path in [self.ignore_path(), self.plain_path(), self.encrypted_path()] {
             remove_leftovers(&path).map_err(|source| StoreError::Write { path, source })?;
         }
+        self.write_ignore()?;
         let mut credentials = Credentials::default();
         if let Some(found) = self.read()? {
             if found.plain == self.is_encrypted() || found.encrypted != self.is_encrypted() || !self.is_encrypted_as(&found.content)
@@ -127,9 +128,13 @@ impl Store {
         self.folder.join("credentials.lock")
     }
 
-    fn create_folder(&self) -> Result<(), StoreError> {
-        create_private_dir(&self.folder).map_err(|source| StoreError::Write { path: self.path(), source })?;
-        let ignore = self.project.join(".gitignore");
+    fn ignore_path(&self) -> PathBuf {
+        self.project.join(".gitignore")
+    }
+
+    /// Keeps the folder out of version control.
+    fn write_ignore(&self) -> Result<(), StoreError> {
+        let ignore = self.ignore_path();
         if ignore.symlink_metadata().is_ok() {
             return Ok(());
         }
