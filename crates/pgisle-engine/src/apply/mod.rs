@@ -193,6 +193,8 @@ async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: &RunLock) -
     events(Event::Planned(&planned));
     if planned.plan.is_empty() {
         let remaining = Plan::default();
+        // An interrupted destroy may have dropped the last login and not yet forgotten its password.
+        let credentials = if request.intent == Intent::Apply { credentials } else { forgotten(request, &inventory)? };
         return Ok(Applied { planned, failures: Vec::new(), remaining, inventory, credentials });
     }
     let options = ExecuteOptions {
@@ -205,22 +207,20 @@ async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: &RunLock) -
     let execution = Box::pin(execute(&planned.plan, &options)).await.map_err(ApplyError::Connect)?;
     events(Event::ReadingBack);
     let inventory = read_back(request, inventory, execution.contents).await?;
-    let credentials = match request.intent {
-        Intent::Apply => credentials,
-        Intent::Destroy(_) => forget(request, &inventory).map_err(ApplyError::Store)?,
-    };
+    let credentials = if request.intent == Intent::Apply { credentials } else { forgotten(request, &inventory)? };
     let remaining = decide(request, &inventory, &credentials).plan;
     Ok(Applied { planned, failures: execution.failures, remaining, inventory, credentials })
 }
 
-/// Drops the passwords of logins that were destroyed.
-fn forget(request: &Request<'_>, inventory: &Inventory) -> Result<Credentials, StoreError> {
+/// Drops the passwords of logins that were destroyed, and gives what is left.
+fn forgotten(request: &Request<'_>, inventory: &Inventory) -> Result<Credentials, ApplyError> {
     let is_there = |credential: &Credential| inventory.roles.contains_key(&credential.role);
-    request.store.update(|credentials| {
+    let forget = |credentials: &mut Credentials| {
         credentials.services.retain(|_, logins| logins.logins().any(is_there));
         credentials.monitoring = credentials.monitoring.take().filter(is_there);
         credentials.clone()
-    })
+    };
+    request.store.update(forget).map_err(ApplyError::Store)
 }
 
 /// Looks at the cluster, and inside of the databases that the request concerns.
