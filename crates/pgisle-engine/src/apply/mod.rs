@@ -20,6 +20,7 @@ use crate::clock::now_rfc3339;
 use crate::credential::{Store, StoreError, ensure, system_random};
 use crate::event::{Event, Events};
 use crate::postgres::execute::{ExecuteOptions, execute};
+use crate::postgres::lock::worker;
 use crate::postgres::{ConnectError, ConnectOptions, InspectError, LockError, RunLock, Session, inspect, inspect_shared};
 
 pub use crate::postgres::execute::{FailureCause, StepFailure};
@@ -197,8 +198,10 @@ async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: &RunLock) -
         let credentials = if request.intent == Intent::Apply { credentials } else { forgotten(request, &inventory)? };
         return Ok(Applied { planned, failures: Vec::new(), remaining, inventory, credentials });
     }
+    // The last moment at which nothing has been changed.
+    lock.confirm().await.map_err(ApplyError::Lock)?;
     let options = ExecuteOptions {
-        connect: request.connect,
+        connect: &worker(request.connect),
         parallelism: request.parallelism,
         readers: &readers(request.spec),
         lock_is_held: &|| lock.is_held(),

@@ -2,6 +2,9 @@
 //!
 //! Advisory locks belong to a database, so everyone must take this one in the same: `maintenance_database`. The key is fixed; who
 //! wants to keep pgisle out for a while takes it by hand, in psql: `SELECT pg_advisory_lock(123589453114469)`.
+//!
+//! The lock goes with the session that took it. When a run is killed or cut off, the server goes on with the statements that it was
+//! at, and their sessions end only then. So whoever gets the lock waits for these, too: they carry [`worker`]'s name.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +22,15 @@ pub const LOCK_KEY: i64 = i64::from_be_bytes([0, 0, b'p', b'g', b'i', b's', b'l'
 
 /// How long to sleep before asking again. The waiting time of a person, not of a machine.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// A statement that waits for a lock gives up after 30 s: what a killed run left is gone by then, however short one wants to wait.
+const STRAGGLER_WAIT: Duration = Duration::from_secs(40);
+
+/// Between two looks for them. They take milliseconds, as a rule.
+const STRAGGLER_PAUSE: Duration = Duration::from_millis(20);
+
+/// What the sessions of a run that do its work begin their names with.
+const WORKER: &str = "pgisle work of pid";
 
 /// Who has the lock, as far as the server tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +135,9 @@ impl RunLock {
         let mut known: Option<Holder> = None;
         loop {
             if try_lock(&session).await.map_err(query_failed)? {
-                return Ok(Self { session });
+                let lock = Self { session };
+                lock.outwait_stragglers(started + timeout.max(STRAGGLER_WAIT), waiting).await?;
+                return Ok(lock);
             }
             let holder = find_holder(&session).await.map_err(query_failed)?;
             let waited = started.elapsed();
@@ -139,6 +153,23 @@ impl RunLock {
             }
             tokio::time::sleep(RETRY_PAUSE.min(timeout - waited)).await;
         }
+    }
+
+    /// Waits until the statements of a run that was killed have ended, too.
+    async fn outwait_stragglers(&self, deadline: Instant, waiting: &(dyn Fn(&Holder) + Sync)) -> Result<(), LockError> {
+        let started = Instant::now();
+        let mut known: Option<Holder> = None;
+        while let Some(holder) = find_straggler(&self.session).await.map_err(query_failed)? {
+            if Instant::now() >= deadline {
+                return Err(LockError::Held { holder: Some(holder), waited: started.elapsed() });
+            }
+            if known.as_ref() != Some(&holder) {
+                waiting(&holder);
+                known = Some(holder);
+            }
+            tokio::time::sleep(STRAGGLER_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// True while the connection that holds the lock lives, as far as is known here. Costs nothing.
@@ -194,7 +225,20 @@ async fn find_holder(session: &Session) -> Result<Option<Holder>, tokio_postgres
              AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()) \
              AND l.classid = ($1::pg_catalog.int8 >> 32)::pg_catalog.oid \
              AND l.objid = ($1::pg_catalog.int8 & 4294967295)::pg_catalog.oid";
-    let rows = session.query(HOLDER, &[&LOCK_KEY]).await?;
+    first_holder(&session.query(HOLDER, &[&LOCK_KEY]).await?)
+}
+
+/// A session that does the work of a run which does not hold the lock any more. Only of this login: others could be anyone's.
+async fn find_straggler(session: &Session) -> Result<Option<Holder>, tokio_postgres::Error> {
+    const STRAGGLER: &str = "SELECT a.pid, a.application_name, a.usename::pg_catalog.text, \
+             pg_catalog.to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS') || ' UTC' \
+         FROM pg_catalog.pg_stat_activity AS a \
+         WHERE a.usename = session_user AND pg_catalog.starts_with(a.application_name, $1) \
+         ORDER BY a.pid LIMIT 1";
+    first_holder(&session.query(STRAGGLER, &[&WORKER]).await?)
+}
+
+fn first_holder(rows: &[tokio_postgres::Row]) -> Result<Option<Holder>, tokio_postgres::Error> {
     let holder = |row: &tokio_postgres::Row| {
         Ok(Holder {
             backend_pid: row.try_get(0)?,
@@ -206,10 +250,22 @@ async fn find_holder(session: &Session) -> Result<Option<Holder>, tokio_postgres
     rows.first().map(holder).transpose()
 }
 
-/// `pgisle apply pid 4711 on host`, cut where the server would cut it.
+/// How the sessions connect that do the work of a run which holds the lock.
+pub(crate) fn worker(options: &ConnectOptions) -> ConnectOptions {
+    let mut options = options.clone();
+    options.application_name = process_name(WORKER);
+    options
+}
+
+/// `pgisle apply pid 4711 on host`.
 fn holder_name(purpose: &str) -> String {
+    process_name(&format!("pgisle {purpose} pid"))
+}
+
+/// Our process behind a few words, cut where the server would cut it.
+fn process_name(words: &str) -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    cut_name(format!("pgisle {purpose} pid {} on {host}", std::process::id()))
+    cut_name(format!("{words} {} on {host}", std::process::id()))
 }
 
 fn cut_name(name: String) -> String {
