@@ -99,7 +99,7 @@ impl StepFailure {
                 return Diagnostic::error(inner.code, inner.summary).about(address.clone()).detail(detail);
             }
             FailureCause::Statement(error) => {
-                let lost = error.is_closed() || error.as_db_error().is_none();
+                let lost = error.is_closed() || error.as_db_error().is_none_or(ends_session);
                 let code = if lost { Code::CONNECT_LOST } else { Code::APPLY_STATEMENT };
                 let said = error.as_db_error().map_or_else(|| error.to_string(), said_by_server);
                 Diagnostic::error(code, format!("failed to {summary}")).detail(format!("{said}.{statement}"))
@@ -113,6 +113,11 @@ impl StepFailure {
         };
         diagnostic.about(address.clone()).hint("Mend the cause and run the same command again: it goes on where it stopped.")
     }
+}
+
+/// The server's last words on a connection: an administrator ended it, or the server stops or recovers.
+fn ends_session(error: &tokio_postgres::error::DbError) -> bool {
+    error.code().code().starts_with("57P")
 }
 
 fn said_by_server(error: &tokio_postgres::error::DbError) -> String {
