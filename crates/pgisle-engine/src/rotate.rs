@@ -1,16 +1,17 @@
 //! Replaces logins on a running cluster, without a moment in which a service cannot log in.
 //!
-//! [`begin`] gives the idle login a new secret, lets it in and makes it the published one; the old login goes on working.
-//! [`finish`] waits until nobody uses the old login and shuts it out. Each half saves before it tells the server and can be
-//! run again after any interruption: the transitions themselves are [`rotation`]'s.
+//! [`begin`] gives the idle login a new secret and lets it in; the old login goes on working. Once the generated files are written
+//! with the new one, [`publish`] makes it the service's login. [`finish`] waits until nobody uses the old login and shuts it out.
+//! Each part saves before it tells the server and can be run again after any interruption: the transitions themselves are
+//! [`rotation`]'s.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use pgisle_core::credential::{Credentials, Rotation, ServiceCredentials};
 use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::name::{RoleName, ServiceName};
-use pgisle_core::plan::Target;
+use pgisle_core::plan::{Action, RoleChange, Step, Target};
 use pgisle_core::spec::Service;
 
 use crate::activity;
@@ -28,13 +29,14 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 pub struct Rotated {
     /// What was done on the server.
     pub applied: Applied,
-    /// The logins as they are now: what the generated files are to be written from.
+    /// The logins as they are now, or after [`begin`] as they will be: what the generated files are to be written from.
     pub credentials: Credentials,
     /// The services that have come through.
     pub services: BTreeSet<ServiceName>,
 }
 
-/// Gives each service its other login, and publishes it.
+/// Gives each service its other login. The files come next and then [`publish`], so that a run that is interrupted in between
+/// is taken up by the same command.
 ///
 /// # Errors
 /// What stands in the way. Nothing is changed when a service cannot be rotated; when only the server's part failed, running it
@@ -52,8 +54,16 @@ pub async fn begin(
     // A service whose new login the server does not know yet goes on with the old one.
     let failed = |name: &ServiceName| applied.failures.iter().any(|failure| concerns(&failure.address, name));
     let published: BTreeSet<ServiceName> = services.iter().filter(|name| !failed(name)).cloned().collect();
-    let credentials = transit(request, &published, rotation::publish)?;
+    let credentials = transition(request, &published, &applied.credentials, rotation::publish)?;
     Ok(Rotated { applied, credentials, services: published })
+}
+
+/// Makes the login that each of these services was given its own.
+///
+/// # Errors
+/// The store cannot be used, or someone else has published it meanwhile.
+pub fn publish(request: &Request<'_>, services: &BTreeSet<ServiceName>) -> Result<(), Vec<Diagnostic>> {
+    transit(request, services, rotation::publish).map(|_saved| ())
 }
 
 /// Shuts the old login of each service out, once nobody uses it any more, waiting no longer than `wait`.
@@ -67,56 +77,73 @@ pub async fn finish(
     events: Events<'_>,
 ) -> Result<Rotated, Vec<Diagnostic>> {
     let credentials = request.store.load().map_err(|error| vec![error.diagnostic()])?;
-    let old: Vec<RoleName> = services
-        .iter()
-        .filter_map(|name| credentials.services.get(name)?.draining.as_ref())
-        .map(|credential| credential.role.clone())
-        .collect();
-    drain(request, &old, wait).await?;
-    transit(request, services, rotation::finish)?;
+    let old: BTreeMap<&ServiceName, RoleName> =
+        services.iter().filter_map(|name| Some((name, credentials.services.get(name)?.draining.as_ref()?.role.clone()))).collect();
+    drain(request, old.values(), wait).await?;
+    // An interrupted run may have forgotten the old login and not yet told the server.
+    let is_settled = |logins: &ServiceCredentials| logins.rotation() == Rotation::Idle;
+    let forget = |service: &Service, logins: &mut ServiceCredentials| {
+        if is_settled(logins) { Ok(()) } else { rotation::finish(service, logins) }
+    };
+    transit(request, services, forget)?;
     let applied = apply_to(request, services, events).await?;
     let failed = |name: &ServiceName| applied.failures.iter().any(|failure| concerns(&failure.address, name));
-    let services = services.iter().filter(|name| !failed(name)).cloned().collect();
+    let was_shut_out = |name: &ServiceName| {
+        let mut steps = applied.planned.plan.steps();
+        old.contains_key(name) || steps.any(|step| is_shutting_out(step) && concerns(&step.address.to_string(), name))
+    };
+    let services = services.iter().filter(|name| was_shut_out(name) && !failed(name)).cloned().collect();
     Ok(Rotated { credentials: applied.credentials.clone(), applied, services })
 }
 
-/// The services whose old login still works.
+/// The services of which only one login is to work, whether or not the other is shut out yet.
 ///
 /// # Errors
 /// The store cannot be used.
-pub fn unfinished(request: &Request<'_>) -> Result<BTreeSet<ServiceName>, Diagnostic> {
+pub fn finishable(request: &Request<'_>) -> Result<BTreeSet<ServiceName>, Diagnostic> {
     let credentials = request.store.load().map_err(|error| error.diagnostic())?;
-    let is_unfinished = |logins: &ServiceCredentials| logins.rotation() == Rotation::Published;
-    Ok(credentials.services.iter().filter(|(_, logins)| is_unfinished(logins)).map(|(name, _)| name.clone()).collect())
+    let is_finishable =
+        |name: &&ServiceName| credentials.services.get(*name).is_some_and(|logins| logins.rotation() != Rotation::Begun);
+    Ok(request.spec.services.keys().filter(is_finishable).cloned().collect())
+}
+
+fn is_shutting_out(step: &Step) -> bool {
+    matches!(&step.action, Action::AlterRole { changes, .. } if changes.contains(&RoleChange::NoLogin))
 }
 
 /// Takes the same step with every service, or with none.
 fn transit(
     request: &Request<'_>,
     services: &BTreeSet<ServiceName>,
-    mut step: impl FnMut(&Service, &mut ServiceCredentials) -> Result<(), Diagnostic>,
+    step: impl FnMut(&Service, &mut ServiceCredentials) -> Result<(), Diagnostic>,
 ) -> Result<Credentials, Vec<Diagnostic>> {
     let change = |credentials: &mut Credentials| {
-        let mut next = credentials.clone();
-        let mut diagnostics = Vec::new();
-        for service in request.spec.services.values().filter(|service| services.contains(&service.name)) {
-            let outcome = match next.services.get_mut(&service.name) {
-                Some(logins) => step(service, logins),
-                None => Err(Diagnostic::error(Code::ROTATE_STATE, "there is no login to rotate yet")
-                    .about(format!("service \"{}\"", service.name))
-                    .hint("Apply makes it:")
-                    .command("pgisle apply")),
-            };
-            diagnostics.extend(outcome.err());
-        }
-        if diagnostics.is_empty() {
-            *credentials = next;
-            Ok(credentials.clone())
-        } else {
-            Err(diagnostics)
-        }
+        *credentials = transition(request, services, credentials, step)?;
+        Ok(credentials.clone())
     };
     request.store.update(change).map_err(|error| vec![error.diagnostic()])?
+}
+
+/// The same without saving it.
+fn transition(
+    request: &Request<'_>,
+    services: &BTreeSet<ServiceName>,
+    credentials: &Credentials,
+    mut step: impl FnMut(&Service, &mut ServiceCredentials) -> Result<(), Diagnostic>,
+) -> Result<Credentials, Vec<Diagnostic>> {
+    let mut next = credentials.clone();
+    let mut diagnostics = Vec::new();
+    for service in request.spec.services.values().filter(|service| services.contains(&service.name)) {
+        let outcome = match next.services.get_mut(&service.name) {
+            Some(logins) => step(service, logins),
+            None => Err(Diagnostic::error(Code::ROTATE_STATE, "there is no login to rotate yet")
+                .about(format!("service \"{}\"", service.name))
+                .hint("Apply makes it:")
+                .command("pgisle apply")),
+        };
+        diagnostics.extend(outcome.err());
+    }
+    if diagnostics.is_empty() { Ok(next) } else { Err(diagnostics) }
 }
 
 async fn apply_to(request: &Request<'_>, services: &BTreeSet<ServiceName>, events: Events<'_>) -> Result<Applied, Vec<Diagnostic>> {
@@ -131,7 +158,12 @@ fn concerns(address: &str, service: &ServiceName) -> bool {
 }
 
 /// Waits until none of these logins has a session.
-async fn drain(request: &Request<'_>, logins: &[RoleName], wait: Duration) -> Result<(), Vec<Diagnostic>> {
+async fn drain<'l>(
+    request: &Request<'_>,
+    logins: impl Iterator<Item = &'l RoleName>,
+    wait: Duration,
+) -> Result<(), Vec<Diagnostic>> {
+    let logins: Vec<&RoleName> = logins.collect();
     let started = Instant::now();
     let session = Session::connect(&request.connect.for_purpose("rotate")).await.map_err(|error| vec![error.diagnostic()])?;
     let outcome = loop {
@@ -140,7 +172,7 @@ async fn drain(request: &Request<'_>, logins: &[RoleName], wait: Duration) -> Re
             Err(diagnostic) => break Err(vec![diagnostic]),
         };
         let busy: Vec<(&RoleName, u64)> =
-            logins.iter().map(|login| (login, activity.of_role(login))).filter(|(_, sessions)| *sessions > 0).collect();
+            logins.iter().map(|login| (*login, activity.of_role(login))).filter(|(_, sessions)| *sessions > 0).collect();
         if busy.is_empty() {
             break Ok(());
         }

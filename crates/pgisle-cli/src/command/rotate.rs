@@ -49,7 +49,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let change = Change::default();
     let services = match (args.all, args.finish) {
         (false, _) => change::services(&site.project, &args.services)?,
-        (true, true) => rotate::unfinished(&site.request(&change)).map_err(|diagnostic| vec![diagnostic])?,
+        (true, true) => rotate::finishable(&site.request(&change)).map_err(|diagnostic| vec![diagnostic])?,
         (true, false) => site.project.spec.services.keys().cloned().collect(),
     };
     if services.is_empty() {
@@ -73,6 +73,10 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let files = match site.project.write_artifacts(&rotated.credentials, false) {
         Ok(files) => {
             diagnostics.extend(site.project.refresh_pooler(&rotated.credentials).await.err());
+            // Only now: whoever is interrupted before this runs the same command again.
+            if !args.finish {
+                rotate::publish(&site.request(&change), &rotated.services)?;
+            }
             files
         }
         Err(diagnostic) => {

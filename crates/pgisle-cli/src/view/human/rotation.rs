@@ -40,6 +40,7 @@ pub(crate) fn begun(rotated: &Rotated, folder: &Path, files: &[Change]) -> Strin
 /// After the second half: the old logins are shut out.
 pub(crate) fn finished(rotated: &Rotated) -> String {
     match rotated.services.len() {
+        0 if rotated.applied.failures.is_empty() => "Nothing to do. No old login is left.\n".to_owned(),
         0 => String::new(),
         number => {
             format!("{} The old login of {} can no longer log in.\n", paint(GOOD.bold(), "Finished."), count(number, "service"))
