@@ -9,6 +9,7 @@ mod components;
 mod connections;
 mod docs;
 mod examples;
+mod faults;
 mod program;
 mod reference;
 mod wrong_files;

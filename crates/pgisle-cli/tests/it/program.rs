@@ -45,6 +45,11 @@ impl Place {
         self.root.path().join("home")
     }
 
+    /// The folder with everything in it.
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     /// The working folder.
     pub(crate) fn project(&self) -> PathBuf {
         self.root.path().join("project")
@@ -75,6 +80,18 @@ impl Place {
     /// Runs pgisle.
     pub(crate) fn pgisle(&self, arguments: &[&str]) -> Output {
         self.command(env!("CARGO_BIN_EXE_pgisle")).args(arguments).output().unwrap()
+    }
+
+    /// Starts pgisle without waiting for it, with more variables in its environment.
+    pub(crate) fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> tokio::process::Child {
+        let mut command = self.command(env!("CARGO_BIN_EXE_pgisle"));
+        command.args(arguments).envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap()
+    }
+
+    /// Runs pgisle while the test's other tasks go on.
+    pub(crate) async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.start(arguments, variables).wait_with_output().await.unwrap()
     }
 
     /// Runs pgisle, and gives all that a user would see.
