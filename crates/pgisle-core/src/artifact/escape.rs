@@ -50,6 +50,16 @@ pub(crate) fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// A path for a command line, with a leading `~` left to the shell.
+pub(crate) fn shell_path(path: &str) -> String {
+    path.strip_prefix("~/").map_or_else(|| shell_word(path), |rest| format!("~/{}", shell_word(rest)))
+}
+
+/// One path of a list in a systemd unit. Command lines there have one more rule, for `$`, which this does not follow.
+pub(crate) fn systemd_path(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%"))
+}
+
 /// Any part of a URL: everything but RFC 3986's unreserved characters is percent-encoded.
 pub(crate) fn url_part(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::artifact::escape::{markdown_text, shell_word};
-use crate::artifact::naming::{application_names, helm_key};
-use crate::artifact::{Artifact, Endpoint, Pooler, compose, environment, hba, pgbouncer, prometheus};
+use crate::artifact::escape::{markdown_text, shell_path, shell_word};
+use crate::artifact::naming::{application_names, helm_key, pooler_alias};
+use crate::artifact::{Artifact, Endpoint, Pooler, compose, environment, hba, pgbouncer, prometheus, scripts};
 use crate::budget;
 use crate::spec::{PoolMode, Settings, Spec};
 
@@ -158,11 +158,6 @@ fn write_kubernetes(text: &mut String, settings: &Settings) {
     );
 }
 
-/// A path for a command line, with a leading `~` left to the shell.
-fn shell_path(path: &str) -> String {
-    path.strip_prefix("~/").map_or_else(|| shell_word(path), |rest| format!("~/{}", shell_word(rest)))
-}
-
 fn write_compose(text: &mut String, spec: &Spec) {
     let environment = spec.settings.environment;
     text.push_str("\n## Docker Compose\n\n| service | Compose service | key in Helm's values |\n|---|---|---|\n");
@@ -233,42 +228,81 @@ fn write_server(text: &mut String) {
 }
 
 fn write_backups(text: &mut String, spec: &Spec, endpoint: &Endpoint) {
+    let settings = &spec.settings;
     text.push_str("\n## Backups\n\n");
-    for recommendation in backup_recommendations(&spec.settings) {
+    for recommendation in backup_recommendations(settings) {
         let _ = writeln!(text, "- {recommendation}");
     }
-    if let Some(service) = spec.services.values().next() {
-        let database = service.database.as_str();
+    let Some(service) = spec.services.values().next() else { return };
+    if settings.enable_backup_automation {
+        let file = format!("{}/{}_backup_YYYYMMDD_HHMMSS.sql.gz", scripts::folder(settings), pooler_alias(service));
         let _ = write!(
             text,
-            "\nBy hand, with PostgreSQL's own tools:\n\n```sh\n\
-             pg_dump -h {host} -p {port} -U {admin} -Fc -f {folder}/{file} {database}\n\
-             pg_dumpall -h {host} -p {port} -U {admin} --globals-only -f {folder}/globals.sql\n```\n",
-            host = shell_word(&endpoint.host),
-            port = endpoint.port,
-            admin = shell_word(spec.settings.postgres_username.as_str()),
-            folder = shell_word(spec.settings.backup_storage_path.trim_end_matches('/')),
-            file = shell_word(&format!("{database}.dump")),
-            database = shell_word(database),
+            "\nOn a machine with PostgreSQL's client tools, bash and gzip, as a user whose `~/.pgpass` has the administrator's password:\n\n\
+             ```sh\n./{}\n./{} {} {}\n```\n\n\
+             Both tell in their first lines what they need and do. `{}` and `{}` run the backup on the schedule `{}`, \
+             and tell how to install them:\n`pgisle backup create` where pgisle is installed, the script elsewhere.\n",
+            scripts::BACKUP_PATH,
+            scripts::RESTORE_PATH,
+            service.name,
+            shell_path(&file),
+            scripts::TIMER_PATH,
+            scripts::CRON_PATH,
+            settings.backup_schedule,
         );
+    } else {
+        write_backup_by_hand(text, settings, service.database.as_str(), endpoint);
     }
+}
+
+/// Without automation there are no scripts to name.
+fn write_backup_by_hand(text: &mut String, settings: &Settings, database: &str, endpoint: &Endpoint) {
+    let _ = write!(
+        text,
+        "\nBy hand, with PostgreSQL's own tools:\n\n```sh\n\
+         pg_dump -h {host} -p {port} -U {admin} -Fc -f {folder}/{file} {database}\n\
+         pg_dumpall -h {host} -p {port} -U {admin} --globals-only -f {folder}/globals.sql\n```\n",
+        host = shell_word(&endpoint.host),
+        port = endpoint.port,
+        admin = shell_word(settings.postgres_username.as_str()),
+        folder = shell_path(scripts::folder(settings)),
+        file = shell_word(&format!("{database}.dump")),
+        database = shell_word(database),
+    );
 }
 
 /// What is worth knowing about backups of isolated databases, as sentences.
 #[must_use]
 pub(crate) fn backup_recommendations(settings: &Settings) -> Vec<String> {
-    vec![
-        "Back up every service's database daily, at 02:00, and the cluster's roles with it.".to_owned(),
+    let schedule = &settings.backup_schedule;
+    let mut sentences = vec![if settings.enable_backup_automation {
         format!(
-            "Keep backups for {} days in {}, never fewer than the newest that was verified.",
-            settings.backup_retention_days, settings.backup_storage_path
-        ),
+            "Back up every service's database, and the cluster's roles with it, on the schedule \"{schedule}\": install {} or {}.",
+            scripts::TIMER_PATH,
+            scripts::CRON_PATH
+        )
+    } else {
+        format!("Back up every service's database, and the cluster's roles with it, on the schedule \"{schedule}\".")
+    }];
+    sentences.push(format!(
+        "Keep backups for {} days in {}, and never fewer than the newest {} of each service.",
+        settings.backup_retention_days, settings.backup_storage_path, settings.backup_minimum_count
+    ));
+    if settings.enable_backup_automation {
+        sentences.push(format!(
+            "Where pgisle is not installed, {} makes the backups and {} brings one back.",
+            scripts::BACKUP_PATH,
+            scripts::RESTORE_PATH
+        ));
+    }
+    sentences.extend([
         "Services refer to each other's rows, so take the databases' snapshots at one moment, not one after the other.".to_owned(),
         "Back up the whole cluster (pg_basebackup and WAL) as well: only that recovers to any point in time.".to_owned(),
         "Restore into a new database, check it, and then swap the names; never over live data.".to_owned(),
         "A backup that was never restored is a hope: restore one regularly, and alert when none has succeeded for a day."
             .to_owned(),
-    ]
+    ]);
+    sentences
 }
 
 fn write_rollback(text: &mut String) {

@@ -1,7 +1,8 @@
 //! Generated files as values: path, mode, content. Pure functions of spec, server and credentials.
 //!
 //! Each format has a module of its own that knows one consumer: [`environment`] (shells, Docker Compose, `docker run`),
-//! [`kubernetes`] (kubectl, Helm), [`compose`], [`pgbouncer`], [`hba`] (the server), [`prometheus`], [`guide`] (people). How a text
+//! [`kubernetes`] (kubectl, Helm), [`compose`], [`pgbouncer`], [`hba`] (the server), [`prometheus`], [`scripts`] (bash, cron,
+//! systemd), [`guide`] (people). How a text
 //! is written in each format is in [`escape`] alone. Nothing here knows the time, so a second run gives the same bytes.
 
 mod compose;
@@ -14,6 +15,7 @@ mod kubernetes;
 mod naming;
 mod pgbouncer;
 mod prometheus;
+mod scripts;
 mod yaml;
 
 use sha2::{Digest, Sha256};
@@ -37,6 +39,9 @@ pub const MODE_SECRET: u32 = 0o600;
 /// Mode of a file that everyone may read.
 pub const MODE_OPEN: u32 = 0o644;
 
+/// Mode of a file that everyone may read and run.
+pub const MODE_PROGRAM: u32 = 0o755;
+
 /// A generated file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
@@ -55,6 +60,11 @@ impl Artifact {
     /// A file that everyone may read.
     fn open(path: impl Into<String>, content: String) -> Self {
         Self { path: path.into(), mode: MODE_OPEN, holds_secrets: false, content: Some(Secret::new(content)) }
+    }
+
+    /// A program without secrets.
+    fn program(path: impl Into<String>, content: String) -> Self {
+        Self { mode: MODE_PROGRAM, ..Self::open(path, content) }
     }
 
     /// A file that only its owner may read.
@@ -83,6 +93,9 @@ pub fn generate(spec: &Spec, endpoint: &Endpoint, credentials: &Credentials) -> 
     }
     artifacts.push(hba::artifact(spec, endpoint));
     artifacts.push(prometheus::artifact(spec));
+    if spec.settings.enable_backup_automation {
+        artifacts.extend(scripts::artifacts(spec));
+    }
     artifacts.push(ignore_file(&artifacts));
     artifacts.sort_by(|one, other| one.path.cmp(&other.path));
     let guide = guide::artifact(spec, endpoint, &artifacts);

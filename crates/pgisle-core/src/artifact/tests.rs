@@ -71,7 +71,12 @@ fn what_holds_secrets_is_private_and_nothing_else_holds_any() {
     let spec = link();
     for artifact in generate_link(&spec, "never in the open") {
         let text = artifact.content.unwrap().expose().to_owned();
-        assert_eq!(artifact.mode, if artifact.holds_secrets { 0o600 } else { 0o644 }, "{}", artifact.path);
+        let mode = match (artifact.holds_secrets, artifact.path.ends_with(".sh")) {
+            (true, _) => 0o600,
+            (false, true) => 0o755,
+            (false, false) => 0o644,
+        };
+        assert_eq!(artifact.mode, mode, "{}", artifact.path);
         for secret in ["never in the open", "of monitoring", "of the console", "SCRAM-SHA-256$", "never%20in"] {
             assert!(artifact.holds_secrets || !text.contains(secret), "{} holds {secret}", artifact.path);
         }
@@ -91,6 +96,14 @@ fn open_files_read_as_meant() {
     spec.services.retain(|name, _| matches!(name.as_str(), "users" | "search"));
     let artifacts = generate_link(&spec, "PASSWORD");
     for path in ["docker-compose.db-isolation.yml", "helm/values.yaml", "pg_hba.conf.fragment", "pgbouncer/pgbouncer.ini"] {
+        insta::assert_snapshot!(path, text_of(&artifacts, path));
+    }
+    for path in ["scripts/backup-databases.sh", "scripts/restore-database.sh"] {
+        // What follows is the same in every environment, and stands in a file of its own.
+        let text = text_of(&artifacts, path);
+        insta::assert_snapshot!(path, text.split_once("set -euo pipefail").unwrap().0);
+    }
+    for path in ["cron/pgisle-backup", "systemd/pgisle-backup.service", "systemd/pgisle-backup.timer"] {
         insta::assert_snapshot!(path, text_of(&artifacts, path));
     }
     for path in ["prometheus/alerts.yml", ".gitignore", ".env/.env.users", ".env/.env.monitoring", ".env/.env.pgbouncer"] {
@@ -222,6 +235,28 @@ fn both_slots_are_listed_during_a_rotation() {
     );
     let hba = text_of(&artifacts, "pg_hba.conf.fragment");
     assert!(hba.contains("hostssl  \"link_users\"  \"link_users_user\",\"link_users_user_b\"  all  scram-sha-256\n"));
+}
+
+#[test]
+fn without_automation_no_backup_file_is_made_or_named() {
+    let mut spec = link();
+    spec.settings.enable_backup_automation = false;
+    let artifacts = generate_link(&spec, "x");
+    let is_backup = |path: &str| ["scripts/", "cron/", "systemd/"].iter().any(|folder| path.starts_with(folder));
+    assert!(!artifacts.iter().any(|artifact| is_backup(&artifact.path)));
+    let guide = text_of(&artifacts, "IMPLEMENTATION_GUIDE.md");
+    assert!(!guide.contains("backup-databases.sh") && !guide.contains("cron/") && guide.contains("\npg_dump -h "));
+}
+
+#[test]
+fn what_the_script_cannot_do_is_not_pretended() {
+    let mut spec = link();
+    "s3://bucket/prefix".clone_into(&mut spec.settings.backup_storage_path);
+    spec.settings.backup_recipients = vec!["age1x".to_owned()];
+    let artifacts = generate_link(&spec, "x");
+    let script = text_of(&artifacts, "scripts/backup-databases.sh");
+    assert!(script.contains("\nDIRECTORY=/var/backups/postgresql\n") && script.contains("\nENCRYPT=yes\n"));
+    assert!(!text_of(&artifacts, "systemd/pgisle-backup.service").contains("ReadWritePaths"));
 }
 
 #[test]

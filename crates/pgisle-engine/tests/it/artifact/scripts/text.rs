@@ -1,0 +1,62 @@
+//! What bash and shellcheck say of the scripts, whatever the names in them.
+
+use pgisle_core::artifact::{Endpoint, MODE_PROGRAM, generate};
+use pgisle_core::credential::Credentials;
+use pgisle_core::spec::Spec;
+use pgisle_engine::process::{Invocation, on_path};
+use pgisle_testkit::skip;
+
+use super::super::{component, link, text_of};
+
+/// The brief's example, and one in which every text that the scripts hold is hostile.
+fn specs() -> [Spec; 2] {
+    let mut hostile = link();
+    let settings = &mut hostile.settings;
+    "~/it's $HOME/`id`/root.crt".clone_into(settings.postgres_sslrootcert.get_or_insert_default());
+    "/tmp/a 'b' $(id) \"c\" %h".clone_into(&mut settings.backup_storage_path);
+    "echo \"$PGISLE_FAILURE\" | mail -s 'it''s' x; # %".clone_into(settings.backup_on_failure.get_or_insert_default());
+    "h'ost $(id)".clone_into(&mut settings.postgres_host);
+    settings.tags.insert("a'b\n$(id)".to_owned(), "`id`\n\"".to_owned());
+    settings.backup_recipients.push("age1x".to_owned());
+    [link(), hostile]
+}
+
+#[tokio::test]
+async fn shellcheck_finds_nothing() {
+    let Some(shellcheck) = component("shellcheck") else { skip!("shellcheck is not installed") };
+    let bash = on_path("bash").unwrap();
+    for spec in specs() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = generate(&spec, &Endpoint::of(&spec.settings), &Credentials::default());
+        for path in ["scripts/backup-databases.sh", "scripts/restore-database.sh"] {
+            let artifact = artifacts.iter().find(|artifact| artifact.path == path).unwrap();
+            assert_eq!((artifact.mode, artifact.holds_secrets), (MODE_PROGRAM, false));
+            let file = folder.path().join("script.sh");
+            std::fs::write(&file, text_of(&artifacts, path)).unwrap();
+            Invocation::new(&bash).argument("-n").argument(&file).run().await.unwrap();
+            let checked = Invocation::new(&shellcheck).argument(&file).run_to_end().await.unwrap();
+            assert!(checked.status.success(), "{path}:\n{}", checked.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn bash_reads_every_setting_back() {
+    let spec = &specs()[1];
+    let artifacts = generate(spec, &Endpoint::of(&spec.settings), &Credentials::default());
+    let script = text_of(&artifacts, "scripts/backup-databases.sh");
+    let settings = script.split_once("set -euo pipefail").unwrap().0;
+    let print = r#"printf '%s\0' "$HOST" "$SSLROOTCERT" "$DIRECTORY" "$ON_FAILURE" "$ENCRYPT" "${DATABASES[@]}" "${OWNERS[@]}""#;
+    let run = Invocation::new(on_path("bash").unwrap()).arguments(["-c", &format!("{settings}\n{print}")]);
+    let text = run.clean_environment().environment("HOME", "/home/x").run().await.unwrap().text();
+    let mut expected = vec![
+        spec.settings.postgres_host.clone(),
+        "/home/x/it's $HOME/`id`/root.crt".to_owned(),
+        spec.settings.backup_storage_path.clone(),
+        spec.settings.backup_on_failure.clone().unwrap(),
+        "yes".to_owned(),
+    ];
+    expected.extend(spec.services.values().map(|service| service.database.as_str().to_owned()));
+    expected.extend(spec.services.values().map(|service| service.owner().as_str().to_owned()));
+    assert_eq!(text.split_terminator('\0').collect::<Vec<_>>(), expected);
+}
