@@ -41,6 +41,7 @@ const CODE_GROUPS: &[(&str, &str)] = &[
     ("PI05", "Isolation"),
     ("PI06", "Credentials and generated files"),
     ("PI07", "The private cluster"),
+    ("PI08", "Backup and restore"),
     ("PI09", "pgisle itself"),
 ];
 

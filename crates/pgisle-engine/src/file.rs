@@ -157,22 +157,88 @@ pub fn write_all_atomically(files: &[NewFile<'_>]) -> Result<(), FileError> {
 /// Puts a file into its place. The folder is not synced.
 fn replace(file: &NewFile<'_>) -> Result<(), FileError> {
     let NewFile { path, mode, bytes } = file;
-    let (folder_path, name) = split(path)?;
-    let folder = open_folder(folder_path, OFlags::empty())?;
-    let temporary = temporary_name(name).map_err(|source| FileError::Write { path: path.clone(), source })?;
-    let result = write_new(&folder, &temporary, *mode, bytes)
-        .map_err(|source| FileError::Write { path: path.clone(), source })
-        .and_then(|()| {
-            fault::after(Moment::File);
-            rustix::fs::renameat(&folder, &temporary, &folder, name)
-                .map_err(|error| FileError::Replace { path: path.clone(), source: error.into() })
-        });
-    match &result {
-        Ok(()) => fault::after(Moment::File),
-        // Best effort: the first error is the one to report.
-        Err(_) => drop(rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty())),
+    let mut writer = FileWriter::create(path, *mode)?;
+    writer.write_all(bytes).map_err(|source| FileError::Write { path: path.clone(), source })?;
+    writer.place()
+}
+
+/// A file that is written beside the one whose place it takes when it is whole. Dropped before that, it leaves nothing.
+#[derive(Debug)]
+pub struct FileWriter {
+    path: PathBuf,
+    folder: OwnedFd,
+    name: OsString,
+    /// None once it has taken its place.
+    temporary: Option<OsString>,
+    file: File,
+}
+
+impl FileWriter {
+    /// Begins a file of exactly this mode whatever the umask.
+    ///
+    /// # Errors
+    /// When the folder is missing or takes no file.
+    pub fn create(path: &Path, mode: u32) -> Result<Self, FileError> {
+        let write_error = |source| FileError::Write { path: path.to_owned(), source };
+        let (folder_path, name) = split(path)?;
+        let folder = open_folder(folder_path, OFlags::empty())?;
+        let temporary = temporary_name(name).map_err(write_error)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Born private, and with its final mode before the first byte is in it.
+        let file =
+            rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|error| write_error(error.into()))?;
+        let new = Self { path: path.to_owned(), folder, name: name.to_owned(), temporary: Some(temporary), file: File::from(file) };
+        new.file.set_permissions(Permissions::from_mode(mode)).map_err(write_error)?;
+        Ok(new)
     }
-    result
+
+    /// Puts the file in its place, so that it stays there after a power cut.
+    ///
+    /// # Errors
+    /// When it cannot be written to the disk or put in its place; what was there before is then as it was.
+    pub fn finish(mut self) -> Result<(), FileError> {
+        self.place()?;
+        // The rename itself must outlive a power cut, too.
+        rustix::fs::fsync(&self.folder).map_err(|error| FileError::Write { path: self.path.clone(), source: error.into() })
+    }
+
+    /// The same without syncing the folder.
+    fn place(&mut self) -> Result<(), FileError> {
+        self.file.sync_all().map_err(|source| FileError::Write { path: self.path.clone(), source })?;
+        if let Some(temporary) = &self.temporary {
+            fault::after(Moment::File);
+            rustix::fs::renameat(&self.folder, temporary, &self.folder, &self.name)
+                .map_err(|error| FileError::Replace { path: self.path.clone(), source: error.into() })?;
+            fault::after(Moment::File);
+        }
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl io::Write for FileWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Best effort: what made it fail is the error to report.
+            let _ = rustix::fs::unlinkat(&self.folder, temporary, AtFlags::empty());
+        }
+    }
+}
+
+/// Whether a name is that of a file which is being written, or was when its writer was killed.
+#[must_use]
+pub fn is_temporary(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".") && name.as_bytes().windows(TEMPORARY_MARK.len()).any(|part| part == TEMPORARY_MARK.as_bytes())
 }
 
 /// Makes a folder that only its owner can enter, and the missing folders above it likewise. One that exists is made private;
@@ -248,15 +314,6 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), FileError> {
 fn open_folder(path: &Path, more: OFlags) -> Result<OwnedFd, FileError> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | more, Mode::empty())
         .map_err(|error| FileError::OpenFolder { path: path.to_owned(), source: error.into() })
-}
-
-fn write_new(folder: &OwnedFd, name: &OsStr, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // Born private, and with its final mode before the first byte is in it.
-    let mut file = File::from(rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 fn temporary_prefix(name: &OsStr) -> OsString {

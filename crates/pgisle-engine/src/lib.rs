@@ -5,6 +5,7 @@
 pub mod activity;
 pub mod apply;
 pub mod artifact;
+pub mod backup;
 pub mod clock;
 pub mod credential;
 pub mod event;

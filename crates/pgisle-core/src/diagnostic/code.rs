@@ -1,7 +1,7 @@
 //! The table of diagnostic codes. A code, once released, keeps its meaning for good; `pgisle explain` prints this table.
 //!
 //! Ranges: `PI01` spec · `PI02` connecting and TLS · `PI03` planning · `PI04` applying · `PI05` isolation leaks · `PI06`
-//! credentials and artifacts · `PI07` the dev cluster · `PI09` faults of pgisle itself.
+//! credentials and artifacts · `PI07` the dev cluster · `PI08` backup and restore · `PI09` faults of pgisle itself.
 
 use std::fmt;
 
@@ -218,6 +218,32 @@ codes! {
         "`pgisle dev up` starts it.";
     LOCAL_MISMATCH = "PI0704", "the private cluster is not the one that was asked for",
         "It was made by another major version of PostgreSQL, or for another administrator. Major versions cannot read each other's data: remove it with `pgisle dev down -destroy`, or go on with what it is.";
+
+    // Backups.
+    BACKUP_STORE = "PI0801", "the backup store cannot be used",
+        "The place that backup_storage_path names cannot be read or written: a folder is missing or not ours, the disk is full, or the S3 service refuses. Nothing that is half written is ever listed as a backup.";
+    BACKUP_NONE = "PI0802", "there is no such backup",
+        "The store has no whole backup of this name. `pgisle backup list` shows those that are there; what has no manifest, because its making was interrupted, is not one.";
+    BACKUP_DAMAGED = "PI0803", "a backup is damaged",
+        "What is in the store is not what was written there: a byte has changed, an object is missing, cut short or of another backup. It cannot be restored, and does not count for retention. Make a new one, and look at the disk.";
+    BACKUP_LOCKED = "PI0804", "another backup run holds the lock",
+        "Two runs at once would slow each other down and prune each other's leftovers, so only one writes to the store of a cluster. Wait for it (-lock-timeout), or end it.";
+    BACKUP_DUMP = "PI0805", "a database could not be dumped",
+        "pg_dump failed, was killed, or its output is not what the database holds. Nothing of this attempt is kept; earlier backups are untouched.";
+    BACKUP_SPACE = "PI0806", "there is not enough space for the backup",
+        "The disk that the store is on has less room than the last backup took, or, where there is none yet, than a cautious estimate. Nothing was written.";
+    BACKUP_TOOLS = "PI0807", "pg_dump is missing or too old",
+        "pg_dump must be of the server's major version or a later one. Install PostgreSQL's client programs of that version, or name their folder in PGISLE_PG_BIN.";
+    BACKUP_KEY = "PI0808", "the encryption key of a backup is missing or does not fit",
+        "Backups are encrypted to the public keys of backup_recipients, and read with a private key from PGISLE_AGE_IDENTITY, PGISLE_AGE_IDENTITY_FILE or ~/.config/pgisle/identity.txt.";
+    BACKUP_MOMENT = "PI0809", "the services could not be stopped at one moment",
+        "With -consistent every writer of every service is held back for the milliseconds in which the snapshots are taken, by PgBouncer's PAUSE. The message says which part could not be done; all that was paused was let go again.";
+    BACKUP_LEFTOVER = "PI0810", "the store holds the rest of an interrupted backup",
+        "A run was killed before it wrote the manifest. Such a rest is never taken for a backup; `pgisle backup prune` removes it when it is a day old.";
+    BACKUP_ABSENT = "PI0811", "a service has no database to back up",
+        "The service is in the file and its database is not on the server, or is not pgisle's. `pgisle apply` makes it.";
+    BACKUP_REPORT = "PI0812", "the outcome of a backup run could not be reported",
+        "The backups themselves are as the message says; the status file, the log, the metrics or the command of backup_on_failure did not work.";
 
     // Ourselves.
     USAGE = "PI0901", "the command line cannot be understood",

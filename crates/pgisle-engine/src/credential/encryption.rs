@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use super::error::StoreError;
 const IDENTITY_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The public keys that a store is encrypted to.
-pub(super) struct Recipients {
+pub(crate) struct Recipients {
     keys: Vec<x25519::Recipient>,
     /// The same as text, sorted and each once.
     texts: Vec<String>,
@@ -25,7 +25,7 @@ pub(super) struct Recipients {
 
 impl Recipients {
     /// Takes the spec's `credential_recipients`.
-    pub(super) fn parse(texts: &[String]) -> Result<Self, StoreError> {
+    pub(crate) fn parse(texts: &[String]) -> Result<Self, StoreError> {
         let mut keys: Vec<(String, x25519::Recipient)> = Vec::new();
         for (index, text) in texts.iter().enumerate() {
             let key = text.trim().parse().map_err(|_| StoreError::Recipient { position: index + 1 })?;
@@ -52,7 +52,7 @@ impl Recipients {
 }
 
 /// The private keys that this run may read a store with.
-pub(super) struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
+pub(crate) struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 
 impl Identities {
     /// Reads a file, armored or not.
@@ -63,6 +63,11 @@ impl Identities {
         let mut plain = Zeroizing::new(Vec::with_capacity(bytes.len()));
         reader.read_to_end(&mut plain)?;
         Ok(plain)
+    }
+
+    /// Decrypts what is read through it.
+    pub(crate) fn unwrap<R: Read>(&self, input: R) -> Result<age::stream::StreamReader<R>, age::DecryptError> {
+        age::Decryptor::new(input)?.decrypt(self.0.iter().map(|identity| identity.as_ref() as &dyn age::Identity))
     }
 
     fn parse(text: &[u8], origin: &str) -> Result<Self, StoreError> {
@@ -98,7 +103,7 @@ impl IdentitySource {
     }
 
     /// Reads the private keys that are to open this store.
-    pub(super) fn load(&self, store: &Path) -> Result<Identities, StoreError> {
+    pub(crate) fn load(&self, store: &Path) -> Result<Identities, StoreError> {
         if let Some(text) = &self.text {
             return Identities::parse(text.expose().as_bytes(), "PGISLE_AGE_IDENTITY");
         }

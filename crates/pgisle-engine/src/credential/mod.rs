@@ -13,6 +13,7 @@ mod password;
 pub mod rotation;
 mod store;
 
+pub(crate) use encryption::Identities;
 pub use encryption::IdentitySource;
 pub use ensure::{console_user, ensure};
 pub use error::StoreError;

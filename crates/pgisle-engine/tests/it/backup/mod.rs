@@ -1,3 +1,4 @@
 //! Backups of real databases.
 
 mod archive;
+mod store;

@@ -1,0 +1,14 @@
+//! Backups: a store that holds them, making, finding, reading back and pruning them.
+//!
+//! A backup is a folder `services/<service>/<id>/` in the store. Its data is written first and the manifest last, so that whatever
+//! was interrupted has no manifest and is not a backup. `verified.json` beside them says that the data was read back whole.
+
+pub mod catalog;
+mod error;
+pub mod store;
+mod stream;
+
+pub use catalog::{Backup, Damage, Leftover, Listing, Verified};
+pub use error::BackupError;
+pub use store::{BackupStore, Key, S3Environment, StoreError};
+pub use stream::{DataError, DataReader};
