@@ -4,6 +4,7 @@
 //! `PGISLE_FAULT_KILL_AFTER=file:3` once the third change of a file is made: its new content stands beside it, it has taken the
 //! old one's place, or the file is removed. `PGISLE_FAULT_KILL_DURING=statement:7` does not wait for the answer. With
 //! `PGISLE_FAULT_STOP_AFTER` pgisle only stops, so that the test can do something to the server and then let it go on.
+//! `PGISLE_FAULT_KILL_AT=NAME` strikes at a named stage of a long piece of work.
 
 /// What a fault comes after.
 #[derive(Debug, Clone, Copy)]
@@ -55,13 +56,20 @@ mod injection {
         }
     }
 
+    /// Strikes at the stage of a long piece of work that the test chose.
+    pub(crate) fn stage(name: &str) {
+        if std::env::var("PGISLE_FAULT_KILL_AT").is_ok_and(|chosen| chosen == name) {
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+    }
+
     fn chosen(variable: &str, name: &str) -> Option<u64> {
         std::env::var(variable).ok()?.strip_prefix(name)?.parse().ok()
     }
 }
 
 #[cfg(debug_assertions)]
-pub(crate) use injection::{after, statement_begins};
+pub(crate) use injection::{after, stage, statement_begins};
 
 /// Does nothing in a release.
 #[cfg(not(debug_assertions))]
@@ -70,3 +78,7 @@ pub(crate) fn after(_moment: Moment) {}
 /// Does nothing in a release.
 #[cfg(not(debug_assertions))]
 pub(crate) fn statement_begins() {}
+
+/// Does nothing in a release.
+#[cfg(not(debug_assertions))]
+pub(crate) fn stage(_name: &str) {}

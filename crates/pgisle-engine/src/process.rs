@@ -20,8 +20,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
 mod account;
+mod stream;
 
 pub use account::{Account, AccountError};
+pub(crate) use stream::{Leash, Streaming};
 
 /// How long a program may take when nobody said otherwise: longer than anything that pgisle starts without a limit of its own.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);

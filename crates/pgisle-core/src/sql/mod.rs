@@ -4,12 +4,14 @@
 //! constant of the program can only get in quoted, so a hostile name stays a name. The methods are this module's own: whoever
 //! else needs a statement with something put into it asks for it here by what it does.
 
+mod backup;
 pub(crate) mod probe;
 pub(crate) mod remedy;
 mod render;
 
 use std::fmt;
 
+pub use backup::{count_rows, set_local_role};
 pub(crate) use render::parameter_elements;
 
 use crate::name::{DatabaseName, ExtensionName, ParameterName, RoleName, SchemaName};

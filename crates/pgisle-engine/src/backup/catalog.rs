@@ -160,6 +160,11 @@ pub(super) fn key(service: &ServiceName, id: &BackupId, name: &str) -> Option<Ke
     Key::of(&[SERVICES, service.as_str(), id.as_str(), name])
 }
 
+/// The folder of a backup.
+pub(super) fn folder(service: &ServiceName, id: &BackupId) -> Key {
+    Key::of(&[SERVICES, service.as_str(), id.as_str()]).unwrap_or(Key::ROOT)
+}
+
 /// Lists all, or one service's. Every manifest is read; the data is not.
 ///
 /// # Errors

@@ -4,9 +4,13 @@
 //! was interrupted has no manifest and is not a backup. `verified.json` beside them says that the data was read back whole.
 
 pub mod catalog;
+pub mod create;
 mod error;
+pub mod prune;
+pub mod report;
 pub mod store;
 mod stream;
+pub mod verify;
 
 pub use catalog::{Backup, Damage, Leftover, Listing, Verified};
 pub use error::BackupError;

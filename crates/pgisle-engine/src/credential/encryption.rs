@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +48,12 @@ impl Recipients {
         writer.write_all(plain)?;
         writer.finish()?;
         Ok(bytes)
+    }
+
+    /// Encrypts what is written to it, which must be finished.
+    pub(crate) fn wrap<W: Write>(&self, output: W) -> io::Result<age::stream::StreamWriter<W>> {
+        let keys = self.keys.iter().map(|key| key as &dyn age::Recipient);
+        age::Encryptor::with_recipients(keys).map_err(io::Error::other)?.wrap_output(output)
     }
 }
 

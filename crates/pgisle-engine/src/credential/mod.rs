@@ -13,8 +13,8 @@ mod password;
 pub mod rotation;
 mod store;
 
-pub(crate) use encryption::Identities;
 pub use encryption::IdentitySource;
+pub(crate) use encryption::{Identities, Recipients};
 pub use ensure::{console_user, ensure};
 pub use error::StoreError;
 pub use password::{PASSWORD_CHARS, system_random};

@@ -117,6 +117,68 @@ impl Installation {
     }
 }
 
+/// The client programs of one PostgreSQL: `pg_dump` and its like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientPrograms {
+    /// Their folder.
+    pub bin: PathBuf,
+    /// Major version.
+    pub major: u32,
+    /// The whole version, as `pg_dump` prints it.
+    pub version: String,
+}
+
+impl ClientPrograms {
+    /// Finds those that can dump a server of this major version: what the environment names, else the oldest that are not older
+    /// than the server, whose dumps the server can take back.
+    ///
+    /// # Errors
+    /// The majors that are there, when none will do.
+    pub async fn find(server_major: u32) -> Result<Self, Vec<u32>> {
+        let mut all: Vec<(Source, Self)> = Vec::new();
+        for (bin, source) in candidates().await.into_iter().chain(path_folders()) {
+            let Ok(bin) = bin.canonicalize() else { continue };
+            if all.iter().any(|(_, programs)| programs.bin == bin) {
+                continue;
+            }
+            all.extend(Self::examine(bin).await.map(|programs| (source, programs)));
+        }
+        let mut majors: Vec<u32> = all.iter().map(|(_, programs)| programs.major).collect();
+        majors.sort_unstable();
+        majors.dedup();
+        let fit = all.into_iter().filter(|(_, programs)| programs.major >= server_major);
+        fit.min_by_key(|(source, programs)| (*source != Source::Environment, programs.major, *source))
+            .map(|(_, programs)| programs)
+            .ok_or(majors)
+    }
+
+    async fn examine(bin: PathBuf) -> Option<Self> {
+        let program = bin.join("pg_dump");
+        if !process::is_program(&program) {
+            return None;
+        }
+        let output = Invocation::new(program).argument("--version").clean_environment().run().await.ok()?;
+        let version = output.text().strip_prefix("pg_dump (PostgreSQL) ")?.to_owned();
+        let major = version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+        Some(Self { bin, major, version })
+    }
+
+    /// An invocation of one of them in an environment that has nothing of ours but the `PATH`, and the private locales.
+    #[must_use]
+    pub fn invocation(&self, name: &str) -> Invocation {
+        let invocation = Invocation::new(self.bin.join(name)).clean_environment();
+        match locale_path() {
+            Some(path) => invocation.environment("LOCPATH", path),
+            None => invocation,
+        }
+    }
+}
+
+fn path_folders() -> Vec<(PathBuf, Source)> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| (folder, Source::System)).collect()
+}
+
 /// Where the control files of extensions can be, for the layouts that exist: Debian's, Red Hat's, and a plain prefix.
 fn extension_folders(bin: &Path, major: u32) -> Vec<PathBuf> {
     [

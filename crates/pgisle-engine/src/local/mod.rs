@@ -12,4 +12,4 @@ pub mod server;
 mod surroundings;
 
 pub use error::LocalError;
-pub use installation::{Installation, PgBouncer, Source, find_pgbouncer, find_pgbouncers, find_program};
+pub use installation::{ClientPrograms, Installation, PgBouncer, Source, find_pgbouncer, find_pgbouncers, find_program};

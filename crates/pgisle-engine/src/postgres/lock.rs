@@ -1,10 +1,11 @@
 //! The run lock: one session on the maintenance database that holds one advisory lock for a whole run.
 //!
 //! Advisory locks belong to a database, so everyone must take this one in the same: `maintenance_database`. The key is fixed; who
-//! wants to keep pgisle out for a while takes it by hand, in psql: `SELECT pg_advisory_lock(123589453114469)`.
+//! wants to keep pgisle out for a while takes it by hand, in psql: `SELECT pg_advisory_lock(123589453114469)`. Backups have a lock of
+//! their own, whose key is one more: they take hours, change nothing, and must not hold up an apply.
 //!
 //! The lock goes with the session that took it. When a run is killed or cut off, the server goes on with the statements that it was
-//! at, and their sessions end only then. So whoever gets the lock waits for these, too: they carry [`worker`]'s name.
+//! at, and their sessions end only then. So whoever gets the run lock waits for these, too: they carry [`worker`]'s name.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +20,43 @@ use super::session::Session;
 
 /// The bytes of `pgisle` as a number.
 pub const LOCK_KEY: i64 = i64::from_be_bytes([0, 0, b'p', b'g', b'i', b's', b'l', b'e']);
+
+/// What is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The cluster's roles, databases and grants.
+    Run,
+    /// The backup store.
+    Backup,
+}
+
+impl Scope {
+    /// The key of the advisory lock.
+    #[must_use]
+    pub fn key(self) -> i64 {
+        match self {
+            Self::Run => LOCK_KEY,
+            Self::Backup => LOCK_KEY + 1,
+        }
+    }
+
+    fn code(self) -> Code {
+        match self {
+            Self::Run => Code::APPLY_LOCKED,
+            Self::Backup => Code::BACKUP_LOCKED,
+        }
+    }
+}
+
+/// As it is called in messages.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Run => "run lock",
+            Self::Backup => "backup lock",
+        })
+    }
+}
 
 /// How long to sleep before asking again. The waiting time of a person, not of a machine.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -61,22 +99,30 @@ impl fmt::Display for Holder {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// No session.
-    #[error("cannot take the run lock")]
+    #[error("cannot take the lock")]
     Connect(#[from] ConnectError),
     /// Someone else has it.
-    #[error("another run holds the lock")]
+    #[error("another run holds the {scope}")]
     Held {
+        /// What it has.
+        scope: Scope,
         /// Who. None when it was gone by the time that was asked.
         holder: Option<Holder>,
         /// How long it was waited for.
         waited: Duration,
     },
     /// The server refused a query.
-    #[error("cannot take the run lock")]
+    #[error("cannot take the lock")]
     Query(#[source] Box<tokio_postgres::Error>),
     /// It was held and is not any more.
-    #[error("the run lock was lost")]
-    Lost(#[source] Option<Box<tokio_postgres::Error>>),
+    #[error("the {scope} was lost")]
+    Lost {
+        /// What was held.
+        scope: Scope,
+        /// Why; none when the server only says that it is so.
+        #[source]
+        source: Option<Box<tokio_postgres::Error>>,
+    },
 }
 
 impl LockError {
@@ -86,12 +132,12 @@ impl LockError {
         match self {
             Self::Connect(error) => error.diagnostic(),
             Self::Query(source) => query_diagnostic(&self.to_string(), source),
-            Self::Held { holder, waited } => {
+            Self::Held { scope, holder, waited } => {
                 let who = match holder {
                     Some(holder) => format!("It is held by {holder}."),
                     None => "Whoever held it has just left.".to_owned(),
                 };
-                let diagnostic = Diagnostic::error(Code::APPLY_LOCKED, self.to_string());
+                let diagnostic = Diagnostic::error(scope.code(), self.to_string());
                 let diagnostic = diagnostic.detail(format!("{who} Waited {} s.", waited.as_secs()));
                 let diagnostic =
                     diagnostic.hint("Wait for it with -lock-timeout=5m, or, if it hangs, end its session as its own user:");
@@ -100,7 +146,7 @@ impl LockError {
                     None => diagnostic,
                 }
             }
-            Self::Lost(source) => {
+            Self::Lost { source, .. } => {
                 let diagnostic = Diagnostic::error(Code::CONNECT_LOST, self.to_string());
                 match source {
                     Some(source) => diagnostic.detail(format!("{}.", super::connect::describe(source))),
@@ -114,15 +160,30 @@ impl LockError {
 /// The lock, for as long as this value lives and its connection does.
 #[derive(Debug)]
 pub struct RunLock {
+    scope: Scope,
     session: Session,
 }
 
 impl RunLock {
-    /// Takes the lock, waiting for it at most `timeout`. `waiting` hears of each holder that is waited for.
+    /// Takes the run lock, waiting for it at most `timeout`. `waiting` hears of each holder that is waited for.
     ///
     /// # Errors
     /// Someone else has it for longer, or there is no session.
     pub async fn acquire(
+        options: &ConnectOptions,
+        purpose: &str,
+        timeout: Duration,
+        waiting: &(dyn Fn(&Holder) + Sync),
+    ) -> Result<Self, LockError> {
+        Self::acquire_scope(Scope::Run, options, purpose, timeout, waiting).await
+    }
+
+    /// Takes the lock of a scope, as [`RunLock::acquire`] does.
+    ///
+    /// # Errors
+    /// Someone else has it for longer, or there is no session.
+    pub async fn acquire_scope(
+        scope: Scope,
         options: &ConnectOptions,
         purpose: &str,
         timeout: Duration,
@@ -134,16 +195,18 @@ impl RunLock {
         let started = Instant::now();
         let mut known: Option<Holder> = None;
         loop {
-            if try_lock(&session).await.map_err(query_failed)? {
-                let lock = Self { session };
-                lock.outwait_stragglers(started + timeout.max(STRAGGLER_WAIT), waiting).await?;
+            if try_lock(&session, scope.key()).await.map_err(query_failed)? {
+                let lock = Self { scope, session };
+                if scope == Scope::Run {
+                    lock.outwait_stragglers(started + timeout.max(STRAGGLER_WAIT), waiting).await?;
+                }
                 return Ok(lock);
             }
-            let holder = find_holder(&session).await.map_err(query_failed)?;
+            let holder = find_holder(&session, scope.key()).await.map_err(query_failed)?;
             let waited = started.elapsed();
             if waited >= timeout {
                 session.close().await;
-                return Err(LockError::Held { holder: holder.or(known), waited });
+                return Err(LockError::Held { scope, holder: holder.or(known), waited });
             }
             if let Some(holder) = holder
                 && known.as_ref() != Some(&holder)
@@ -161,7 +224,7 @@ impl RunLock {
         let mut known: Option<Holder> = None;
         while let Some(holder) = find_straggler(&self.session).await.map_err(query_failed)? {
             if Instant::now() >= deadline {
-                return Err(LockError::Held { holder: Some(holder), waited: started.elapsed() });
+                return Err(LockError::Held { scope: self.scope, holder: Some(holder), waited: started.elapsed() });
             }
             if known.as_ref() != Some(&holder) {
                 waiting(&holder);
@@ -186,10 +249,11 @@ impl RunLock {
         const OWN: &str = "SELECT FROM pg_catalog.pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
              AND l.pid = pg_catalog.pg_backend_pid() AND l.classid = ($1::pg_catalog.int8 >> 32)::pg_catalog.oid \
              AND l.objid = ($1::pg_catalog.int8 & 4294967295)::pg_catalog.oid";
-        match self.session.query(OWN, &[&LOCK_KEY]).await {
-            Ok(rows) if rows.is_empty() => Err(LockError::Lost(None)),
+        let scope = self.scope;
+        match self.session.query(OWN, &[&scope.key()]).await {
+            Ok(rows) if rows.is_empty() => Err(LockError::Lost { scope, source: None }),
             Ok(_) => Ok(()),
-            Err(error) => Err(LockError::Lost(Some(Box::new(error)))),
+            Err(error) => Err(LockError::Lost { scope, source: Some(Box::new(error)) }),
         }
     }
 
@@ -210,12 +274,12 @@ fn query_failed(error: tokio_postgres::Error) -> LockError {
     LockError::Query(Box::new(error))
 }
 
-async fn try_lock(session: &Session) -> Result<bool, tokio_postgres::Error> {
-    let rows = session.query("SELECT pg_catalog.pg_try_advisory_lock($1)", &[&LOCK_KEY]).await?;
+async fn try_lock(session: &Session, key: i64) -> Result<bool, tokio_postgres::Error> {
+    let rows = session.query("SELECT pg_catalog.pg_try_advisory_lock($1)", &[&key]).await?;
     rows.first().map_or(Ok(false), |row| row.try_get(0))
 }
 
-async fn find_holder(session: &Session) -> Result<Option<Holder>, tokio_postgres::Error> {
+async fn find_holder(session: &Session, key: i64) -> Result<Option<Holder>, tokio_postgres::Error> {
     const HOLDER: &str = "SELECT l.pid, COALESCE(a.application_name, ''), \
              COALESCE(pg_catalog.pg_get_userbyid(a.usesysid)::pg_catalog.text, ''), \
              pg_catalog.to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS') || ' UTC' \
@@ -225,7 +289,7 @@ async fn find_holder(session: &Session) -> Result<Option<Holder>, tokio_postgres
              AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()) \
              AND l.classid = ($1::pg_catalog.int8 >> 32)::pg_catalog.oid \
              AND l.objid = ($1::pg_catalog.int8 & 4294967295)::pg_catalog.oid";
-    first_holder(&session.query(HOLDER, &[&LOCK_KEY]).await?)
+    first_holder(&session.query(HOLDER, &[&key]).await?)
 }
 
 /// A session that does the work of a run which does not hold the lock any more. Only of this login: others could be anyone's.

@@ -77,6 +77,16 @@ impl TlsOptions {
         self.mode
     }
 
+    /// Who may vouch for the server.
+    pub(super) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// The client's certificate, when there is one.
+    pub(super) fn identity(&self) -> Option<&ClientIdentity> {
+        self.identity.as_ref()
+    }
+
     /// The same without the client's certificate.
     #[must_use]
     pub(super) fn without_identity(&self) -> Self {

@@ -15,6 +15,7 @@ use pgisle_core::moment::Moment;
 use pgisle_core::spec::Environment;
 
 pub use error::StoreError;
+pub(super) use error::chain;
 pub use key::Key;
 pub use s3::S3Environment;
 

@@ -1,0 +1,127 @@
+//! Taking away what retention lets go, and what interrupted runs left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pgisle_core::backup::{BackupId, Retention, expired};
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::moment::{DAY_S, Moment};
+use pgisle_core::name::ServiceName;
+use pgisle_core::spec::Settings;
+use serde::Serialize;
+
+use super::catalog::{self, Backup, Leftover, MANIFEST};
+use super::create::{Event, Events};
+use super::store::{BackupStore, Key, StoreError};
+use crate::clock;
+use crate::fault;
+use crate::postgres::lock::Scope;
+use crate::postgres::{ConnectOptions, Holder, RunLock};
+
+/// A run that has written nothing for so long does not write any more, whatever the store's clock says.
+const LEFTOVER_AGE_S: u64 = DAY_S;
+
+/// What may go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Due {
+    /// Backups that are too old, and not needed for the minimum. Oldest first within a service.
+    pub expired: Vec<DueBackup>,
+    /// Rests of runs that were interrupted.
+    pub leftovers: Vec<Leftover>,
+    /// Backups that stay.
+    pub kept: usize,
+}
+
+/// A backup that may go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DueBackup {
+    /// Its service.
+    pub service: ServiceName,
+    /// Its name.
+    pub id: BackupId,
+    /// Bytes of its data in the store.
+    pub bytes: u64,
+}
+
+impl Due {
+    /// Bytes that would be free again.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let expired = self.expired.iter().map(|due| due.bytes);
+        expired.chain(self.leftovers.iter().map(|leftover| leftover.bytes)).sum()
+    }
+}
+
+/// The rule of the spec.
+#[must_use]
+pub fn retention(settings: &Settings) -> Retention {
+    Retention { days: settings.backup_retention_days, minimum: settings.backup_minimum_count }
+}
+
+/// Works out what may go. Damaged backups stay: they are for someone to look at, and count for nothing.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn due(store: &BackupStore, retention: Retention, services: &[ServiceName], now: Moment) -> Result<Due, StoreError> {
+    let listing = catalog::list(store, None).await?;
+    let is_wanted = |service: &ServiceName| services.is_empty() || services.contains(service);
+    let mut by_service: BTreeMap<&ServiceName, Vec<&Backup>> = BTreeMap::new();
+    for backup in listing.backups.iter().filter(|backup| is_wanted(backup.service())) {
+        by_service.entry(backup.service()).or_default().push(backup);
+    }
+    let mut due = Due::default();
+    for (service, backups) in by_service {
+        let candidates: Vec<_> = backups.iter().map(|backup| backup.candidate()).collect();
+        let gone = expired(&candidates, retention, now);
+        due.kept += backups.len() - gone.len();
+        let gone = backups.iter().filter(|backup| gone.contains(backup.id()));
+        due.expired.extend(gone.map(|backup| DueBackup {
+            service: service.clone(),
+            id: backup.id().clone(),
+            bytes: backup.manifest.data.bytes,
+        }));
+    }
+    let is_old = |leftover: &Leftover| now.seconds_since(leftover.modified) > LEFTOVER_AGE_S;
+    due.leftovers = listing.leftovers.into_iter().filter(|one| is_wanted(&one.service) && is_old(one)).collect();
+    Ok(due)
+}
+
+/// Takes away what may go, under the backup lock, so that nothing of a run that is at work is taken for a rest.
+///
+/// # Errors
+/// No lock, or the store cannot be read or written. What was taken away before that is gone.
+pub async fn prune(
+    store: &BackupStore,
+    connect: &ConnectOptions,
+    settings: &Settings,
+    services: &[ServiceName],
+    lock_timeout: Duration,
+    events: Events<'_>,
+) -> Result<Due, Diagnostic> {
+    let waiting = |holder: &Holder| events(Event::WaitingForLock { holder: &holder.to_string() });
+    let lock = RunLock::acquire_scope(Scope::Backup, connect, "backup prune", lock_timeout, &waiting);
+    let lock = Box::pin(lock).await.map_err(|error| error.diagnostic())?;
+    let result = remove(store, settings, services).await;
+    lock.release().await;
+    result.map_err(|error| error.diagnostic())
+}
+
+async fn remove(store: &BackupStore, settings: &Settings, services: &[ServiceName]) -> Result<Due, StoreError> {
+    let due = due(store, retention(settings), services, clock::now()).await?;
+    for DueBackup { service, id, .. } in &due.expired {
+        // The manifest first: from then on it is no backup any more, and what a kill leaves of it is a rest.
+        if let Some(manifest) = catalog::key(service, id, MANIFEST) {
+            store.delete(&manifest).await?;
+        }
+        fault::stage("prune.manifest");
+        for listed in store.list(&catalog::folder(service, id)).await? {
+            store.delete(&listed.key).await?;
+        }
+    }
+    for leftover in &due.leftovers {
+        for key in leftover.keys.iter().filter_map(|key| Key::parse(key)) {
+            store.delete(&key).await?;
+        }
+    }
+    Ok(due)
+}
