@@ -1,8 +1,9 @@
 //! One PgBouncer on generated files, started, reloaded, stopped.
 //!
 //! The generated files are made for the user's own machines: their paths are those of `/etc/pgbouncer`, and only their owner may read
-//! them. So they are copied into a folder of the account that PgBouncer runs as, below a configuration that includes the copy and
-//! then overrides what belongs to this place: paths, address, port.
+//! them. So they are copied into a folder of the account that PgBouncer runs as, and at the end of the copy stands again, otherwise,
+//! what belongs to this place: paths, address, port. Not in a file that includes the other: where the section `[pgbouncer]` begins a
+//! second time, PgBouncer sets everything in it back to its defaults.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -49,7 +50,6 @@ pub struct Pooler {
 
 struct Files {
     ini: PathBuf,
-    included: PathBuf,
     userlist: PathBuf,
     pid: PathBuf,
     log: PathBuf,
@@ -59,7 +59,6 @@ impl Files {
     fn within(folder: &Path) -> Self {
         Self {
             ini: folder.join("pgbouncer.ini"),
-            included: folder.join("generated.ini"),
             userlist: folder.join("userlist.txt"),
             pid: folder.join("pgbouncer.pid"),
             log: folder.join("pgbouncer.log"),
@@ -191,7 +190,7 @@ pub fn running(folder: &Path) -> Option<Pooler> {
     let files = Files::within(folder);
     let pid = fs::read_to_string(&files.pid).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
     let own = fs::read_to_string(&files.ini).ok()?;
-    let port = own.lines().find_map(|line| line.strip_prefix("listen_port = "))?.parse().ok()?;
+    let port = own.lines().rev().find_map(|line| line.strip_prefix("listen_port = "))?.parse().ok()?;
     runs_on(pid, &files.ini).then_some(Pooler { pid, port, log: files.log })
 }
 
@@ -205,10 +204,9 @@ fn runs_on(pid: Pid, ini: &Path) -> bool {
 
 fn copy(folder: &Path, account: Option<&Account>, port: u16, options: &PoolerOptions<'_>) -> Result<(), LocalError> {
     let files = Files::within(folder);
-    for (source, target) in [(options.ini, &files.included), (options.userlist, &files.userlist)] {
-        let text = zeroize::Zeroizing::new(fs::read_to_string(source).map_err(LocalError::file("read", source))?);
-        server::write_private(target, &text, account)?;
-    }
+    let read = |source: &Path| fs::read_to_string(source).map(zeroize::Zeroizing::new).map_err(LocalError::file("read", source));
+    let (generated, userlist) = (read(options.ini)?, read(options.userlist)?);
+    server::write_private(&files.userlist, &userlist, account)?;
     let socket_folder = surroundings::choose_socket_folder(folder);
     surroundings::own_folder(&socket_folder, account)?;
     let (port, paths) = (port.to_string(), [&files.userlist, &files.pid, &files.log, &socket_folder]);
@@ -223,6 +221,7 @@ fn copy(folder: &Path, account: Option<&Account>, port: u16, options: &PoolerOpt
         ("listen_port", port.as_str()),
     ]);
     let lines: String = settings.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
-    let text = format!("%include {}\n\n[pgbouncer]\n{lines}", files.included.display());
+    // The generated file ends in the section that these belong to.
+    let text = format!("{}\n\n; Of this place.\n{lines}", generated.as_str());
     server::write_private(&files.ini, &text, account)
 }

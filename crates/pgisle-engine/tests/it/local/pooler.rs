@@ -10,7 +10,7 @@ use pgisle_engine::local::{LocalError, dev, find_pgbouncer, find_pgbouncers, ser
 use pgisle_engine::process::Account;
 use pgisle_testkit::Cluster;
 use rustix::process::Signal;
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::project::{Project, options};
 
@@ -27,11 +27,22 @@ fn write_files(folder: &Path, port: u16, logins: &[(&str, &str)]) {
     let ini = format!(
         "[databases]\napp = host=127.0.0.1 port={port} dbname=postgres\n\n[pgbouncer]\nlisten_addr = *\nlisten_port = 1\nunix_socket_dir =\n\
          auth_type = scram-sha-256\nauth_file = /etc/pgbouncer/userlist.txt\nclient_tls_sslmode = require\n\
-         client_tls_cert_file = /etc/pgbouncer/tls/server.crt\nclient_tls_key_file = /etc/pgbouncer/tls/server.key\nserver_tls_sslmode = require\n"
+         client_tls_cert_file = /etc/pgbouncer/tls/server.crt\nclient_tls_key_file = /etc/pgbouncer/tls/server.key\nserver_tls_sslmode = require\n\
+         admin_users = one\npool_mode = transaction\n"
     );
     fs::write(folder.join("pgbouncer.ini"), ini).unwrap();
     let lines: Vec<String> = logins.iter().map(|(user, verifier)| format!("\"{user}\" \"{verifier}\"\n")).collect();
     fs::write(folder.join("userlist.txt"), lines.concat()).unwrap();
+}
+
+/// A setting as PgBouncer itself tells it.
+async fn setting(console: &Client, name: &str) -> String {
+    let messages = console.simple_query("SHOW CONFIG").await.unwrap();
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) if row.get(0) == Some(name) => row.get(1),
+        _ => None,
+    });
+    row.unwrap().to_owned()
 }
 
 async fn create_login(cluster: &Cluster, user: &str, password: &str) -> String {
@@ -66,6 +77,9 @@ async fn it_starts_reloads_survives_a_kill_and_stops() {
         let user: String = client.query_one("SELECT current_user::text", &[]).await.unwrap().get(0);
         assert_eq!(user, "one");
         assert!(connect(&running, "one", "wrong", "app").await.is_err());
+        let console = connect(&running, "one", "first secret", "pgbouncer").await.unwrap();
+        assert_eq!(setting(&console, "pool_mode").await, "transaction", "what the file says holds");
+        assert_eq!(setting(&console, "listen_port").await, running.port.to_string());
         assert!(connect(&running, "two", "second secret", "app").await.is_err());
 
         write_files(generated.path(), cluster.port(), &[("one", &one), ("two", &two)]);
