@@ -97,7 +97,7 @@ const TABLE: &[(&[Code], Exit)] = &[
         Exit::Unavailable,
     ),
     (&[Code::BUG], Exit::Bug),
-    (&[Code::APPLY_LOCKED, Code::APPLY_STALE], Exit::Busy),
+    (&[Code::APPLY_LOCKED, Code::APPLY_STALE, Code::BACKUP_LOCKED], Exit::Busy),
 ];
 
 impl From<Exit> for ExitCode {

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use pgisle_engine::backup::create::{Event as BackupEvent, Flow};
 use pgisle_engine::event::Event;
 
 use crate::console::{Console, Format, Verbosity};
 use crate::view::human::style::{BAD, GOOD, harmless, paint};
+use crate::view::human::text::bytes;
 
 /// Shorter work is over before anyone has read what it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -81,6 +83,41 @@ impl<'c> Progress<'c> {
             Event::DatabaseDone(_) => {}
             Event::ReadingBack => self.current("reading back".to_owned()),
         }
+    }
+
+    /// Follows a backup.
+    pub(crate) fn backup(&self, event: &BackupEvent<'_>) {
+        match event {
+            BackupEvent::WaitingForLock { holder } => {
+                self.say_once(&format!("Waiting for the backup lock: {}.\n", harmless(holder)));
+                self.current("waiting for the backup lock".to_owned());
+            }
+            BackupEvent::Flow(Flow { done, total, stored: _ }) => self.flow(*done, *total, ""),
+            BackupEvent::Done(backup) => {
+                if self.console.verbosity() == Verbosity::Verbose {
+                    self.line(&format!("  {} service {}\n", paint(GOOD, "done"), backup.service()));
+                }
+            }
+            BackupEvent::Failed(service) => self.line(&format!("  {} service {service}\n", paint(BAD, "failed"))),
+        }
+    }
+
+    /// Says how many bytes have flowed, at which rate, and how long the rest will take.
+    pub(crate) fn flow(&self, done: u64, total: u64, what: &str) {
+        const SHARES: u64 = 100;
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = done.saturating_mul(1000) / elapsed_ms;
+        let left_s = total.saturating_sub(done) / rate.max(1);
+        let mut text = format!("{} of about {}, {}/s", bytes(done), bytes(total.max(done)), bytes(rate));
+        if rate > 0 && done < total {
+            text.push_str(&format!(", {left_s} s left"));
+        }
+        if !what.is_empty() {
+            text = format!("{what}, {text}");
+        }
+        // Per cent, which fit the counter whatever is backed up.
+        let share = u128::from(done.min(total)) * u128::from(SHARES) / u128::from(total.max(1));
+        self.update(usize::try_from(share).unwrap_or_default(), SHARES as usize, text);
     }
 
     /// Says what it is busy with.

@@ -10,6 +10,8 @@ use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::secret::Secret;
 use pgisle_core::spec::{Environment, Loaded, Sources, Spec, SpecSecrets, load};
 use pgisle_engine::artifact::{Change, WriteOptions};
+use pgisle_engine::backup::create::PoolerConsole;
+use pgisle_engine::backup::{BackupStore, S3Environment};
 use pgisle_engine::credential::{IdentitySource, Store};
 use pgisle_engine::local::dev::{self, DevCluster, Status};
 use pgisle_engine::local::pooler::{Pooler, PoolerOptions};
@@ -21,6 +23,9 @@ use crate::session::Session;
 
 /// Where the generated files of all environments are.
 const GENERATED: &str = "generated";
+
+/// Where the private cluster's backups are, unless the files say where: they go when it is destroyed.
+const DEV_BACKUPS: &str = ".pgisle/dev/backups";
 
 /// The project's folder: the current one, where `-chdir` has led.
 const HERE: &str = ".";
@@ -133,6 +138,33 @@ impl Project {
         let identities = IdentitySource::from_environment(|name| std::env::var_os(name));
         Store::new(Path::new(HERE), settings.environment, &settings.credential_recipients, identities)
             .map_err(|error| vec![error.diagnostic()])
+    }
+
+    /// Where the backups are kept.
+    pub(crate) fn backups(&self) -> Result<BackupStore, Vec<Diagnostic>> {
+        let settings = &self.spec.settings;
+        let is_given = self.explicit.contains("backup_storage_path");
+        let location = if self.is_dev && !is_given { DEV_BACKUPS } else { &settings.backup_storage_path };
+        let s3 = S3Environment::from_environment(std::env::vars_os());
+        BackupStore::open(location, &settings.name_prefix, settings.environment, &s3).map_err(|error| vec![error.diagnostic()])
+    }
+
+    /// The private keys that backups are read with.
+    pub(crate) fn identities() -> IdentitySource {
+        IdentitySource::from_environment(|name| std::env::var_os(name))
+    }
+
+    /// The console of the PgBouncer that the services come through; none when they come through none.
+    pub(crate) fn pooler_console(&self, credentials: &Credentials) -> Option<PoolerConsole> {
+        let settings = &self.spec.settings;
+        let login = credentials.pgbouncer.as_ref().filter(|_| settings.enable_pgbouncer)?;
+        Some(PoolerConsole {
+            host: settings.pgbouncer_host.clone(),
+            port: settings.pgbouncer_port,
+            user: login.role.to_string(),
+            password: login.secret.clone(),
+            is_encrypted: self.endpoint().is_encrypted(),
+        })
     }
 
     /// The address that services use.

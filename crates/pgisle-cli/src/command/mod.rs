@@ -2,6 +2,7 @@
 
 mod adopt;
 mod apply;
+mod backup;
 mod budget;
 mod change;
 mod completions;
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Retire(retire::Args),
     Rotate(rotate::Args),
     Verify(verify::Args),
+    Backup(backup::Args),
     Status(status::Args),
     Budget(budget::Args),
     Dev(dev::Args),
@@ -75,6 +77,7 @@ const NAMES: &[&str] = &[
     "retire",
     "rotate",
     "verify",
+    "backup",
     "status",
     "budget",
     "dev",
@@ -108,6 +111,7 @@ impl Command {
             Self::Retire(_) => "retire",
             Self::Rotate(_) => "rotate",
             Self::Verify(_) => "verify",
+            Self::Backup(_) => "backup",
             Self::Status(_) => "status",
             Self::Budget(_) => "budget",
             Self::Dev(_) => "dev",
@@ -144,6 +148,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Retire(args) => wait(retire::run(session, &args)),
         Command::Rotate(args) => wait(rotate::run(session, &args)),
         Command::Verify(args) => wait(verify::run(session, &args)),
+        Command::Backup(args) => wait(backup::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Dev(args) => wait(dev::run(session, &args)),

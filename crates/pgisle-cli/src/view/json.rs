@@ -3,6 +3,7 @@
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::plan::{Plan, Planned};
 use pgisle_engine::apply::{Applied, StepFailure};
+use pgisle_engine::backup::Backup;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -47,6 +48,31 @@ pub(crate) fn plan(planned: &Planned) -> Value {
 pub(crate) fn applied(applied: &Applied) -> Value {
     let failures: Vec<&str> = applied.failures.iter().map(|StepFailure { address, .. }| address.as_str()).collect();
     json!({ "failed": failures, "remaining": steps(&applied.remaining) })
+}
+
+/// Backups: what their manifests say, less the list of all tables.
+pub(crate) fn backups<'a>(backups: impl IntoIterator<Item = &'a Backup>) -> Vec<Value> {
+    let one = |backup: &Backup| {
+        let Backup { manifest, manifest_sha256, verified } = backup;
+        json!({
+            "service": manifest.service,
+            "id": manifest.id,
+            "database": manifest.database,
+            "begun": manifest.begun,
+            "completed": manifest.completed,
+            "server_version": manifest.server_version,
+            "dump_format": manifest.dump_format,
+            "snapshot": manifest.snapshot,
+            "set": manifest.set,
+            "data": manifest.data,
+            "tables": manifest.content.tables.len(),
+            "rows": manifest.content.rows(),
+            "large_objects": manifest.content.large_objects.count,
+            "manifest_sha256": manifest_sha256,
+            "verified": verified,
+        })
+    };
+    backups.into_iter().map(one).collect()
 }
 
 fn steps(plan: &Plan) -> Vec<Value> {

@@ -255,8 +255,8 @@ pub async fn find(store: &BackupStore, service: &ServiceName, wanted: Option<&st
     match (wanted, good.pop(), bad.pop()) {
         (None, Some(newest), _) => Ok(newest),
         (Some(_), Some(one), None) if good.is_empty() => Ok(one),
-        (None, None, Some(damage)) => Err(damage_error(damage)),
-        (Some(_), None, Some(damage)) if bad.is_empty() => Err(damage_error(damage)),
+        (None, None, Some(damage)) => Err(damage.into()),
+        (Some(_), None, Some(damage)) if bad.is_empty() => Err(damage.into()),
         (_, None, None) => Err(BackupError::None { service: service.clone(), wanted: wanted.map(str::to_owned), there }),
         (Some(wanted), one, other) => {
             let ids = good.iter().chain(&one).map(|backup| backup.id().clone());
@@ -277,7 +277,9 @@ pub async fn record_proof(store: &BackupStore, backup: &Backup, how: Proof) -> R
     Ok(verified)
 }
 
-fn damage_error(damage: Damage) -> BackupError {
-    let Damage { service, id, reason } = damage;
-    BackupError::Damaged { service, id, reason }
+impl From<Damage> for BackupError {
+    fn from(damage: Damage) -> Self {
+        let Damage { service, id, reason } = damage;
+        Self::Damaged { service, id, reason }
+    }
 }

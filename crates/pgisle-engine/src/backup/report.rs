@@ -93,6 +93,11 @@ impl Status {
         Self { format: FORMAT, command, begun, ended, succeeded: services.is_empty(), error: None, services }
     }
 
+    /// Adds why nothing was done.
+    pub fn fail(&mut self, diagnostic: &Diagnostic) {
+        (self.succeeded, self.error) = (false, Some(line(diagnostic)));
+    }
+
     /// The failures, each with its service if it is one's.
     pub fn failures(&self) -> impl Iterator<Item = (Option<&ServiceName>, &str)> {
         let own = self.error.iter().map(|error| (None, error.as_str()));

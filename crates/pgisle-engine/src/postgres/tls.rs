@@ -94,7 +94,7 @@ impl TlsOptions {
     }
 
     /// The connector; none when TLS is off.
-    pub(super) fn connector(&self) -> Result<Option<MakeRustlsConnect>, TlsFileError> {
+    pub(crate) fn connector(&self) -> Result<Option<MakeRustlsConnect>, TlsFileError> {
         if self.mode == SslMode::Disable {
             return Ok(None);
         }

@@ -1,6 +1,7 @@
 //! For people.
 
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod budget;
 pub(crate) mod dev;
 pub(crate) mod diagnostic;

@@ -13,12 +13,15 @@ use pgisle_core::backup::{BackupId, SetThere};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::ServiceName;
 use pgisle_core::secret::Secret;
+use pgisle_core::spec::SslMode;
+use tokio_postgres::config::SslMode as DriverSslMode;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use super::snapshot::{Opening, Snapshot};
 use super::{Subject, connect_to};
 use crate::local::ClientPrograms;
 use crate::postgres::ConnectOptions;
+use crate::postgres::tls::{Roots, TlsOptions};
 use crate::process::Invocation;
 
 /// How long transactions that are under way may hold up the pause. Clients wait all that time.
@@ -41,6 +44,8 @@ pub struct PoolerConsole {
     pub user: String,
     /// That user's password.
     pub password: Secret,
+    /// Whether it is reached by TLS. Its certificate is not checked: SCRAM proves to each side that the other knows the password.
+    pub is_encrypted: bool,
 }
 
 /// The moments of all services.
@@ -202,10 +207,23 @@ async fn connect(console: &PoolerConsole) -> Result<tokio_postgres::Client, Diag
     let mut config = tokio_postgres::Config::new();
     config.host(&console.host).port(console.port).user(&console.user).password(console.password.expose()).dbname("pgbouncer");
     config.application_name("pgisle backup").connect_timeout(CONSOLE_TIMEOUT);
-    config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+    let mode = if console.is_encrypted { DriverSslMode::Require } else { DriverSslMode::Disable };
+    let tls = if console.is_encrypted { TlsOptions::new(SslMode::Require, Roots::Default, None) } else { TlsOptions::disabled() };
+    let connector = tls.connector().map_err(|error| moment_diagnostic("TLS cannot be prepared", &error.to_string()))?;
+    config.ssl_mode(mode);
     let attempt = async {
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
+        let client = match connector {
+            None => {
+                let (client, connection) = config.connect(NoTls).await?;
+                tokio::spawn(connection);
+                client
+            }
+            Some(connector) => {
+                let (client, connection) = config.connect(connector).await?;
+                tokio::spawn(connection);
+                client
+            }
+        };
         let version = client.simple_query("SHOW VERSION").await?;
         Ok::<_, tokio_postgres::Error>((client, version.iter().any(|one| matches!(one, SimpleQueryMessage::Row(_)))))
     };
@@ -232,7 +250,7 @@ async fn guard(console: &PoolerConsole) -> Option<std::process::Child> {
         .environment("PGPORT", console.port.to_string())
         .environment("PGUSER", &console.user)
         .environment("PGDATABASE", "pgbouncer")
-        .environment("PGSSLMODE", "disable")
+        .environment("PGSSLMODE", if console.is_encrypted { "require" } else { "disable" })
         .secret_environment("PGPASSWORD", &console.password);
     guard.start_tethered().ok()
 }

@@ -1,0 +1,77 @@
+//! `pgisle backup`.
+
+mod create;
+mod list;
+mod prune;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::name::ServiceName;
+use pgisle_core::spec::Settings;
+use pgisle_engine::backup::report::{self, Status};
+use pgisle_engine::backup::{BackupStore, catalog};
+
+use crate::report::Report;
+use crate::session::Session;
+
+/// Make backups, list them, prove them and prune them.
+///
+/// A backup is one service's database at one moment, with a manifest that says what is in it to the last row. It is read back as
+/// soon as it is written, and only what was found whole is listed. backup_storage_path says where backups are kept: a folder, or a
+/// bucket of a service that speaks S3.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+
+  $ pgisle backup create
+  $ pgisle backup list
+  $ pgisle backup verify -all
+  $ pgisle backup prune -n")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    Create(create::Args),
+    List(list::Args),
+    Verify(verify::Args),
+    Prune(prune::Args),
+}
+
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    match &args.action {
+        Action::Create(args) => create::run(session, args).await,
+        Action::List(args) => list::run(session, args).await,
+        Action::Verify(args) => verify::run(session, args).await,
+        Action::Prune(args) => prune::run(session, args).await,
+    }
+}
+
+/// Reads what `-service` was given.
+fn services(words: &[String]) -> Result<Vec<ServiceName>, Vec<Diagnostic>> {
+    let parsed: Vec<_> = words.iter().map(|word| (word, ServiceName::parse(word))).collect();
+    let wrong = parsed.iter().filter_map(|(word, result)| Some((word, result.as_ref().err()?)));
+    let wrong: Vec<Diagnostic> = wrong
+        .map(|(word, error)| {
+            Diagnostic::error(Code::USAGE, format!("-service cannot be \"{}\"", word.escape_debug())).detail(format!("{error}."))
+        })
+        .collect();
+    if wrong.is_empty() { Ok(parsed.into_iter().filter_map(|(_, result)| result.ok()).collect()) } else { Err(wrong) }
+}
+
+/// Writes down what a run came to, for those who were not there.
+async fn publish(store: &BackupStore, settings: &Settings, status: &Status, metrics: Option<&PathBuf>) -> Vec<Diagnostic> {
+    let mut warnings = report::publish(store, settings, status).await;
+    if let Some(path) = metrics {
+        warnings.extend(write_metrics(store, settings, status, path).await.err());
+    }
+    warnings
+}
+
+async fn write_metrics(store: &BackupStore, settings: &Settings, status: &Status, path: &Path) -> Result<(), Diagnostic> {
+    let listing = catalog::list(store, None).await.map_err(|error| error.diagnostic())?;
+    report::write_metrics(path, &report::metrics(settings, &listing, Some(status)))
+}
