@@ -20,7 +20,7 @@ ${XDG_CACHE_HOME:-$HOME/.cache}/pgisle/components. It holds:
   postgresql/<major>/bin/       the server and its programs (NO_CONTRIB beside bin/: without contrib; NO_TLS: without TLS)
   pgbouncer/<version>/bin/      the pooler
   locale/                       en_US.utf8; start initdb and postgres with LOCPATH set to this folder
-  bin/                          psql, pgbouncer, jq, age, docker, docker-compose, kubernetes-validate, openssl, shellcheck
+  bin/                          psql, pgbouncer, jq, age, docker, docker-compose, kubernetes-validate, openssl, shellcheck, s3s-fs
 
 Exit status: 0 done (an optional component may be missing, said on stderr), 1 a required one failed, 2 wrong usage,
 69 a required program is not installed and this system has no recipe for it.
@@ -112,6 +112,19 @@ obtain() {
     tail -n 5 -- "$log" | cut -c 1-200 | sed 's/^/    /' >&3
   fi
   if [ "$need" = required ] && [ "$failed" != 1 ]; then failed=$status; fi
+}
+
+# The same everywhere: a server that speaks S3, from Rust's registry. Unoptimised, because it is only tested against.
+s3s_fs() {
+  local root=$work/s3s-fs final=$prefix/tools/s3s-fs
+  command -v cargo >/dev/null || die 69 "s3s-fs is built by cargo, which is not installed"
+  cargo install --quiet --locked --debug --no-track --root "$root" --target-dir "$work/s3s-fs.target" \
+    --features binary --version '^0.14' s3s-fs
+  rm -rf -- "$final"
+  mkdir -p "$(dirname -- "$final")"
+  mv -T -- "$root" "$final"
+  link ../tools/s3s-fs/bin/s3s-fs s3s-fs
+  record s3s-fs "$("$prefix/bin/s3s-fs" --version | cut -d ' ' -f 2)" "$prefix/bin/s3s-fs"
 }
 
 # Debian 12 and 13 have recipes; elsewhere the components are found, not made. Tests put another system in place of this one.

@@ -36,6 +36,7 @@ components() {
   echo optional kubernetes-validate kubernetes_validate
   echo optional openssl tool openssl "$codename" usr/bin/openssl
   echo optional shellcheck tool shellcheck "$codename" usr/bin/shellcheck
+  echo optional s3s-fs s3s_fs
 }
 
 # Renames a finished folder into its place. What was there comes from another recipe, or from a run that was killed

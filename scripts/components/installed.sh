@@ -30,6 +30,7 @@ components() {
   echo optional kubernetes-validate find_tool kubernetes-validate
   echo optional openssl find_tool openssl
   echo optional shellcheck find_tool shellcheck
+  echo optional s3s-fs s3s_fs
 }
 
 # Prints the command that installs a component here.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use futures_util::future::{Either, select};
 use pgisle_core::backup::{self, BackupId, Compression, DumpFormat, FORMAT, Manifest, SetThere, StoredObject, checksum};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 
@@ -101,23 +102,38 @@ async fn write(
     let (job, leash) = start(run, subject, snapshot, writer, recipients, gauge).map_err(|error| about(pour_diagnostic(&error)))?;
     fault::stage("backup.dumping");
     let pouring = tokio::task::spawn_blocking(move || pour(job));
-    // The leash is dropped with this future, so that an interrupted run leaves neither pg_dump nor its output, and when the counting
-    // fails: its session holds the moment that pg_dump sees.
-    let counting = async move {
-        let counted = snapshot.count().await;
-        let leash = counted.is_ok().then_some(leash);
-        (counted, leash)
+    // Dropped with this future, so that an interrupted run leaves neither pg_dump nor its output.
+    let mut leash = Some(leash);
+    let counting = std::pin::pin!(snapshot.count());
+    let (poured, counted) = match select(pouring, counting).await {
+        Either::Left((poured, counting)) => {
+            let poured = flatten(poured);
+            // Whether pg_dump has failed is not up to the counting, which may wait for a lock.
+            let counted = if poured.is_ok() { Some(counting.await) } else { None };
+            (poured, counted)
+        }
+        Either::Right((counted, pouring)) => {
+            if counted.is_err() {
+                // The session that holds the moment has failed, so pg_dump will.
+                leash = None;
+            }
+            (flatten(pouring.await), Some(counted))
+        }
     };
-    let (poured, (counted, _leash)) = tokio::join!(pouring, counting);
-    let poured = poured.unwrap_or_else(|error| Err(PourError::Process(io::Error::other(error))));
+    drop(leash);
     match (poured, counted) {
-        (Ok(poured), Ok(counted)) => Ok((poured, counted)),
-        (Err(error), Ok(_)) => Err(about(pour_diagnostic(&error))),
-        (_, Err(diagnostic)) => {
+        (Ok(poured), Some(Ok(counted))) => Ok((poured, counted)),
+        (_, Some(Err(diagnostic))) => {
             discard(store, key).await;
             Err(about(diagnostic))
         }
+        (Err(error), _) => Err(about(pour_diagnostic(&error))),
+        (Ok(_), None) => Err(about(pour_diagnostic(&PourError::Process(io::ErrorKind::Interrupted.into())))),
     }
+}
+
+fn flatten(poured: Result<Result<Poured, PourError>, tokio::task::JoinError>) -> Result<Poured, PourError> {
+    poured.unwrap_or_else(|error| Err(PourError::Process(io::Error::other(error))))
 }
 
 fn start(

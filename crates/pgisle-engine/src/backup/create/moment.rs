@@ -25,7 +25,14 @@ use crate::postgres::tls::{Roots, TlsOptions};
 use crate::process::Invocation;
 
 /// How long transactions that are under way may hold up the pause. Clients wait all that time.
-const PAUSE_TIMEOUT: Duration = Duration::from_secs(5);
+const PAUSE_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// How often the pause is tried. A service that has begun a transaction in one database and wants to begin one in another waits for
+/// the pause to end, and the pause for it: only letting go undoes that, and the next attempt finds it elsewhere.
+const PAUSE_ATTEMPTS: u32 = 6;
+
+/// What clients get to catch up between two attempts.
+const PAUSE_GAP: Duration = Duration::from_millis(200);
 
 /// How long snapshots are taken again while others write past PgBouncer, or where there is none.
 const AGREE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -149,25 +156,28 @@ struct Pause {
 
 impl Pause {
     async fn begin(console: &PoolerConsole) -> Result<Self, Diagnostic> {
-        let client = connect(console).await?;
         let guard = guard(console).await;
-        let began = Instant::now();
-        let pause = Self { client, began, guard };
-        let paused = tokio::time::timeout(PAUSE_TIMEOUT, pause.client.simple_query("PAUSE")).await;
-        let reason = match paused {
-            Ok(Ok(_)) => return Ok(pause),
-            Ok(Err(error)) => crate::postgres::connect::describe(&error),
-            Err(_) => {
-                // PgBouncer takes the next command of a connection only when the one before is done.
-                let resumed = connect(console).await?;
-                resume(&resumed).await?;
-                let long = PAUSE_TIMEOUT.as_secs();
-                format!("a transaction was under way for longer than {long} s, and holds up everyone meanwhile")
+        let mut pause = Self { client: connect(console).await?, began: Instant::now(), guard };
+        for attempt in 1..=PAUSE_ATTEMPTS {
+            pause.began = Instant::now();
+            let reason = match tokio::time::timeout(PAUSE_TIMEOUT, pause.client.simple_query("PAUSE")).await {
+                Ok(Ok(_)) => return Ok(pause),
+                Ok(Err(error)) => {
+                    pause.stand_down();
+                    return Err(cannot_pause(&crate::postgres::connect::describe(&error)));
+                }
+                Err(_) => "a transaction was under way all the time, and everyone waits for it meanwhile",
+            };
+            // PgBouncer takes the next command of a connection only when the one before is done.
+            pause.client = connect(console).await?;
+            resume(&pause.client).await?;
+            if attempt == PAUSE_ATTEMPTS {
+                pause.stand_down();
+                return Err(cannot_pause(reason));
             }
-        };
-        pause.stand_down();
-        Err(moment_diagnostic("PgBouncer cannot be paused", &reason)
-            .hint("It goes on as before. Try again when no long transaction runs, or do without -consistent."))
+            tokio::time::sleep(PAUSE_GAP).await;
+        }
+        Ok(pause)
     }
 
     /// Lets everyone go on; gives for how long they were held up, in milliseconds.
@@ -185,6 +195,11 @@ impl Pause {
             let _reaped = guard.wait();
         }
     }
+}
+
+fn cannot_pause(reason: &str) -> Diagnostic {
+    moment_diagnostic("PgBouncer cannot be paused", reason)
+        .hint("It goes on as before. Try again when no long transaction runs, or do without -consistent.")
 }
 
 async fn resume(client: &tokio_postgres::Client) -> Result<(), Diagnostic> {

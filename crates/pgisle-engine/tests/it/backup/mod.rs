@@ -3,5 +3,9 @@
 mod archive;
 mod create;
 mod damage;
+mod moment;
+mod s3;
+mod sealed;
 mod site;
 mod store;
+mod trouble;

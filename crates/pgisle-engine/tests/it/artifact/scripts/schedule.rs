@@ -4,17 +4,18 @@ use std::fs;
 
 use pgisle_core::artifact::{Endpoint, generate};
 use pgisle_core::credential::Credentials;
+use pgisle_engine::local::find_program;
 use pgisle_engine::process::Invocation;
 use pgisle_testkit::skip;
 
-use super::super::{component, link, text_of};
+use super::super::{link, text_of};
 
 const SCHEDULES: [&str; 6] =
     ["0 2 * * *", "*/15 * * * *", "30 1,13 * * 1-5", "0 4 1 * 0", "5/10 0-6/2 1-15/7 1,7 *", "0 3 * * 5-7"];
 
 #[tokio::test]
 async fn systemd_takes_the_units() {
-    let Some(systemd) = component("systemd-analyze") else { skip!("systemd is not installed") };
+    let Some(systemd) = find_program("systemd-analyze") else { skip!("systemd is not installed") };
     let mut spec = link();
     for path in ["/var/backups/postgresql", "backups", "/tmp/a \"b\" $HOME %h 'c'", "s3://bucket/prefix"] {
         path.clone_into(&mut spec.settings.backup_storage_path);
@@ -40,7 +41,7 @@ async fn systemd_takes_the_units() {
 
 #[tokio::test]
 async fn systemd_reads_each_schedule() {
-    let Some(systemd) = component("systemd-analyze") else { skip!("systemd is not installed") };
+    let Some(systemd) = find_program("systemd-analyze") else { skip!("systemd is not installed") };
     let mut spec = link();
     for schedule in SCHEDULES {
         schedule.clone_into(&mut spec.settings.backup_schedule);

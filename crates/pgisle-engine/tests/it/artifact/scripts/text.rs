@@ -3,10 +3,11 @@
 use pgisle_core::artifact::{Endpoint, MODE_PROGRAM, generate};
 use pgisle_core::credential::Credentials;
 use pgisle_core::spec::Spec;
+use pgisle_engine::local::find_program;
 use pgisle_engine::process::{Invocation, on_path};
 use pgisle_testkit::skip;
 
-use super::super::{component, link, text_of};
+use super::super::{link, text_of};
 
 /// The brief's example, and one in which every text that the scripts hold is hostile.
 fn specs() -> [Spec; 2] {
@@ -23,7 +24,7 @@ fn specs() -> [Spec; 2] {
 
 #[tokio::test]
 async fn shellcheck_finds_nothing() {
-    let Some(shellcheck) = component("shellcheck") else { skip!("shellcheck is not installed") };
+    let Some(shellcheck) = find_program("shellcheck") else { skip!("shellcheck is not installed") };
     let bash = on_path("bash").unwrap();
     for spec in specs() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,112 @@
+//! The same on a server that speaks S3.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use pgisle_core::spec::Environment;
+use pgisle_engine::backup::{BackupError, BackupStore, S3Environment, StoreError};
+use pgisle_engine::local::server::free_port;
+use pgisle_engine::process::Invocation;
+use pgisle_testkit::skip;
+use tempfile::TempDir;
+
+use super::site::{EVERYTHING, Site, TWO, files};
+use pgisle_engine::local::find_program;
+
+const KEY: &str = "pgisle";
+const SECRET: &str = "only-for-tests";
+
+/// A server of its own, with one bucket.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Server {
+    async fn start() -> Option<Self> {
+        let program = find_program("s3s-fs")?;
+        let (folder, port) = (TempDir::new().unwrap(), free_port().unwrap());
+        std::fs::create_dir(folder.path().join("bucket")).unwrap();
+        let server = Invocation::new(program).arguments(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        let server = server.arguments(["--access-key", KEY, "--secret-key", SECRET]).argument(folder.path());
+        let child = server.clean_environment().start(&folder.path().join("server.log")).unwrap();
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "the S3 server does not come up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Some(Self { child, port, folder })
+    }
+
+    fn store(&self, secret: &str) -> BackupStore {
+        let variables = [
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ];
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
+        let environment = S3Environment::from_environment(variables);
+        BackupStore::open("s3://bucket/some/prefix", "link", Environment::Development, &environment).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn objects_are_whole_or_not_there() {
+    let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
+    // More than one part, and less.
+    for bytes in [20_000_000, 1_000] {
+        super::store::exercise(&server.store(SECRET), bytes).await;
+        server.store(SECRET).delete(&pgisle_engine::backup::Key::parse("status.json").unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn backups_are_made_listed_verified_and_pruned_there() {
+    let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
+    let mut site = Site::new(TWO).await;
+    site.fill("users", EVERYTHING).await;
+    site.fill(
+        "chat",
+        "CREATE TABLE large AS SELECT g, md5(g::text) || md5((g + 1)::text) AS x FROM generate_series(1, 300000) AS g",
+    )
+    .await;
+    site.store = server.store(SECRET);
+    let backups = site.backups().await;
+    assert!(backups[0].manifest.data.bytes > 8 << 20, "in several parts: {}", backups[0].manifest.data.bytes);
+    let listing = site.list().await;
+    assert_eq!((listing.backups.as_slice(), listing.damaged.len(), listing.leftovers.len()), (backups.as_slice(), 0, 0));
+    for backup in &backups {
+        site.verify(backup).await.unwrap();
+    }
+    // The server keeps plain files, so a disk that forgets a bit can be played.
+    let data = files(server.folder.path()).into_iter().find(|path| path.ends_with(&backups[0].manifest.data.name)).unwrap();
+    let mut bytes = std::fs::read(&data).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&data, bytes).unwrap();
+    let result = site.verify(&backups[0]).await;
+    assert!(matches!(result, Err(BackupError::Damaged { .. })), "{result:?}");
+    for object in site.store.list(&pgisle_engine::backup::Key::ROOT).await.unwrap() {
+        site.store.delete(&object.key).await.unwrap();
+    }
+    assert!(site.list().await.backups.is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_told_and_not_shown() {
+    let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
+    let store = server.store("not-the-secret");
+    let error = store.put(&pgisle_engine::backup::Key::parse("status.json").unwrap(), vec![1]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Failed { .. }), "{error}");
+    let text = error.diagnostic().to_string();
+    assert!(text.contains("PI0801") && !text.contains("not-the-secret"), "{text}");
+}
