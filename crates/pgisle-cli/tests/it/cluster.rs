@@ -21,7 +21,7 @@ service "orders" {
 service "billing" {}
 "#;
 
-fn project(cluster: &Cluster) -> Place {
+pub(crate) fn project(cluster: &Cluster) -> Place {
     as_admin(cluster, cluster.superuser(), cluster.password())
 }
 
@@ -53,7 +53,7 @@ fn without_identifiers(line: &str) -> String {
 }
 
 /// Runs with `-json`: exactly one document on standard output, nothing on standard error, and the exit code in both places.
-fn document(place: &Place, arguments: &[&str]) -> Value {
+pub(crate) fn document(place: &Place, arguments: &[&str]) -> Value {
     let output = place.pgisle(&[arguments, &["-json"]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
     let document: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{text}"));
@@ -63,7 +63,7 @@ fn document(place: &Place, arguments: &[&str]) -> Value {
     document
 }
 
-fn exit(place: &Place, arguments: &[&str]) -> Option<i32> {
+pub(crate) fn exit(place: &Place, arguments: &[&str]) -> Option<i32> {
     place.pgisle(arguments).status.code()
 }
 

@@ -112,7 +112,8 @@ impl Planner<'_> {
         let diagnostic = Diagnostic::error(Code::PLAN_DATA_LOSS, format!("database \"{name}\" holds data and has no backup"))
             .about(format!("service \"{service}\""))
             .detail(detail)
-            .hint("Back it up first. To drop it with its data:")
+            .hint("Back it up first, and then drop it with its data:")
+            .command(format!("pgisle backup create -service={service}"))
             .command(format!("pgisle destroy -target=service.{service} -force"));
         self.block(Address::Service(service.clone(), "database".to_owned()), diagnostic, Vec::new());
         true

@@ -4,6 +4,7 @@ mod archive;
 mod create;
 mod damage;
 mod moment;
+mod prune;
 mod s3;
 mod sealed;
 mod site;
