@@ -27,7 +27,7 @@ pub enum Depth {
     Stored,
 }
 
-/// Reads a backup back and, when it is whole, writes down that it is. `seen` hears of the stored bytes as they pass.
+/// Reads a backup back and writes down whether it is whole: retention counts on it, or does not any more. `seen` hears of the stored bytes as they pass.
 ///
 /// # Errors
 /// It is damaged, or the store fails.
@@ -37,7 +37,17 @@ pub async fn verify(
     identities: &IdentitySource,
     seen: &(dyn Fn(u64) + Sync),
 ) -> Result<Depth, BackupError> {
-    let depth = prove_stored(store, backup, identities, seen).await?;
+    let depth = match prove_stored(store, backup, identities, seen).await {
+        Ok(depth) => depth,
+        Err(error) => {
+            if matches!(error, BackupError::Damaged { .. })
+                && let Some(key) = backup.key(catalog::VERIFIED)
+            {
+                store.delete(&key).await?;
+            }
+            return Err(error);
+        }
+    };
     // What a drill has proved is more, and stays.
     if backup.verified.as_ref().is_none_or(|verified| verified.how == Proof::Stored) {
         catalog::record_proof(store, backup, Proof::Stored).await?;

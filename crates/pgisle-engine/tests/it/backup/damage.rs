@@ -46,7 +46,10 @@ async fn any_flipped_bit_of_the_data_is_told() {
         assert!(is_damaged(&result), "byte {place} of {length}, bit {bit}: {result:?}");
         flip(&path, place, bit);
     }
+    let is_proved = async || site.list().await.backups[0].verified.is_some();
+    assert!(!is_proved().await, "what was found damaged counts for retention no more");
     site.verify(&backup).await.unwrap();
+    assert!(is_proved().await);
 }
 
 #[tokio::test]
