@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::moment::Moment;
 use crate::name::{DatabaseName, ServiceName};
 
 /// What a comment begins with when pgisle wrote it.
@@ -30,6 +31,34 @@ pub enum Kind {
     Application,
     /// The monitoring login.
     Monitoring,
+    /// A database that a restore fills, or the login that fills it. It is there for that long only.
+    Restore,
+    /// The database that a restore replaced. It is kept, closed, until it is pruned or put back.
+    Replaced,
+}
+
+impl Kind {
+    /// Whether it belongs to a restore rather than to the island as the file describes it: no plan makes, changes or retires it.
+    #[must_use]
+    pub fn is_of_restore(self) -> bool {
+        matches!(self, Self::Restore | Self::Replaced)
+    }
+}
+
+/// Where a restore's database comes from, and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreMark {
+    /// The backup or file that it is filled from; on a replaced database, what replaced it.
+    pub source: String,
+    /// When it was made or replaced.
+    pub at: Moment,
+    /// True while it waits, empty, for what only someone with more rights can put into it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub waiting: bool,
+    /// True when it is filled to be compared, and then dropped.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub drill: bool,
 }
 
 /// The marker of one object.
@@ -65,6 +94,9 @@ pub struct Marker {
     /// that was killed behind that may drop it without looking again, which it could not, the database being closed.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub dropping: bool,
+    /// On what a restore made or left.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub restore: Option<RestoreMark>,
     /// The spec's tags.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub tags: BTreeMap<String, String>,
@@ -85,6 +117,7 @@ impl Marker {
             credential: None,
             retired: false,
             dropping: false,
+            restore: None,
             tags: BTreeMap::new(),
         }
     }

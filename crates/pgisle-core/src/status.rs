@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::backup::restore::{Leftover, leftovers};
 use crate::inventory::{Database, Inventory, Readable};
 use crate::marker::Kind;
 use crate::name::{DatabaseName, RoleName, ServiceName};
@@ -56,8 +57,20 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The monitoring login, when the file wants one.
     pub monitoring: Option<LoginStatus>,
+    /// Databases and logins that restores have left.
+    pub leftovers: Vec<LeftoverStatus>,
     /// Databases that are neither pgisle's nor the server's own.
     pub others: Vec<DatabaseName>,
+}
+
+/// Something that a restore left, and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftoverStatus {
+    /// What it is.
+    #[serde(flatten)]
+    pub leftover: Leftover,
+    /// Bytes on disk; none for a login, or when it may not be read.
+    pub bytes: Option<u64>,
 }
 
 /// How one island stands.
@@ -141,6 +154,13 @@ pub fn status(spec: &Spec, inventory: &Inventory, activity: &Activity) -> Status
         usable_connections: inventory.server.usable_connections(),
         services,
         monitoring: monitoring.flatten(),
+        leftovers: leftovers(inventory, &spec.settings.name_prefix, spec.settings.environment.as_str())
+            .into_iter()
+            .map(|leftover| {
+                let bytes = leftover.database().and_then(|name| activity.bytes.get(name)?.known().copied());
+                LeftoverStatus { leftover, bytes }
+            })
+            .collect(),
         others: others(spec, inventory),
     }
 }
@@ -177,6 +197,9 @@ fn departed(spec: &Spec, inventory: &Inventory, activity: &Activity) -> Vec<Serv
         else {
             continue;
         };
+        if marker.kind.is_of_restore() {
+            continue;
+        }
         let Some(service) = marker.service.filter(|service| !spec.services.contains_key(service)) else { continue };
         let state = if marker.retired { State::Retired } else { State::Leaving };
         let roles: Vec<RoleName> = inventory

@@ -49,6 +49,8 @@ pub struct Entry {
     pub tag: String,
     /// The SQL that makes it.
     pub definition: String,
+    /// For data: the COPY statement, which names the columns in the order in which they come.
+    pub copy: String,
     /// Its schema; empty for what is in none.
     pub schema: String,
     /// Its owner; empty for what has none.
@@ -77,21 +79,50 @@ pub struct Archive {
 /// # Errors
 /// See [`ArchiveError`].
 pub fn read(input: impl Read) -> Result<Archive, ArchiveError> {
-    let mut reader = Reader { input, integer_bytes: 4, offset_bytes: 8, version: (0, 0) };
-    let (database, server_version, dump_version) = reader.head()?;
+    let mut reader = Reader::new(input);
+    let head = reader.head()?;
+    if head.is_compressed {
+        return Err(ArchiveError::Compressed);
+    }
     let entries = reader.entries()?;
     let content = reader.data(&entries)?;
+    let Head { is_compressed: _, database, server_version, dump_version } = head;
     Ok(Archive { database, server_version, dump_version, entries, content })
 }
 
-/// Reads only what an archive lists.
+/// Reads only what an archive lists. Its data may be compressed.
 ///
 /// # Errors
 /// See [`ArchiveError`].
-pub fn read_entries(input: impl Read) -> Result<Vec<Entry>, ArchiveError> {
-    let mut reader = Reader { input, integer_bytes: 4, offset_bytes: 8, version: (0, 0) };
-    reader.head()?;
-    reader.entries()
+pub fn read_entries(input: impl Read) -> Result<Listing, ArchiveError> {
+    let mut reader = Reader::new(input);
+    let head = reader.head()?;
+    let entries = reader.entries()?;
+    Ok(Listing { head, version: reader.version, entries })
+}
+
+/// What an archive lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// What it says of itself.
+    pub head: Head,
+    /// The format's version: 1 and 12 to 16. A program that is older than the format cannot read it.
+    pub version: (u8, u8),
+    /// What it lists, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// What an archive says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Whether `pg_dump` compressed its data.
+    pub is_compressed: bool,
+    /// The database's name when it was dumped.
+    pub database: String,
+    /// The server's version.
+    pub server_version: String,
+    /// `pg_dump`'s version.
+    pub dump_version: String,
 }
 
 struct Reader<R> {
@@ -106,6 +137,10 @@ fn damaged(what: impl Into<String>) -> ArchiveError {
 }
 
 impl<R: Read> Reader<R> {
+    fn new(input: R) -> Self {
+        Self { input, integer_bytes: 4, offset_bytes: 8, version: (0, 0) }
+    }
+
     fn bytes<const N: usize>(&mut self) -> Result<[u8; N], ArchiveError> {
         let mut bytes = [0; N];
         self.input.read_exact(&mut bytes).map_err(ArchiveError::Read)?;
@@ -162,7 +197,7 @@ impl<R: Read> Reader<R> {
         self.text().map(Option::unwrap_or_default)
     }
 
-    fn head(&mut self) -> Result<(String, String, String), ArchiveError> {
+    fn head(&mut self) -> Result<Head, ArchiveError> {
         let mut magic = [0; MAGIC.len()];
         self.input.read_exact(&mut magic).map_err(|_| ArchiveError::Magic)?;
         if magic != MAGIC {
@@ -178,14 +213,12 @@ impl<R: Read> Reader<R> {
         self.version = (major, minor);
         (self.integer_bytes, self.offset_bytes) = (usize::from(integer_bytes), usize::from(offset_bytes));
         let compression = if minor >= 15 { i64::from(self.byte()?) } else { self.integer()? };
-        if compression != 0 {
-            return Err(ArchiveError::Compressed);
-        }
         // Second, minute, hour, day, month, year and summer time of the dump: the manifest has the moment.
         for _ in 0..7 {
             self.integer()?;
         }
-        Ok((self.text_or_empty()?, self.text_or_empty()?, self.text_or_empty()?))
+        let (database, server_version, dump_version) = (self.text_or_empty()?, self.text_or_empty()?, self.text_or_empty()?);
+        Ok(Head { is_compressed: compression != 0, database, server_version, dump_version })
     }
 
     fn entries(&mut self) -> Result<Vec<Entry>, ArchiveError> {
@@ -204,7 +237,8 @@ impl<R: Read> Reader<R> {
         let (tag, kind) = (self.text_or_empty()?, self.text_or_empty()?);
         let _section = self.integer()?;
         let definition = self.text_or_empty()?;
-        let (_drop, _copy) = (self.text()?, self.text()?);
+        let _drop = self.text()?;
+        let copy = self.text_or_empty()?;
         let schema = self.text_or_empty()?;
         let _tablespace = self.text()?;
         if minor >= 14 {
@@ -222,7 +256,7 @@ impl<R: Read> Reader<R> {
         for _ in 0..self.offset_bytes {
             self.byte()?;
         }
-        Ok(Entry { dump_id, kind, tag, definition, schema, owner, has_data })
+        Ok(Entry { dump_id, kind, tag, definition, copy, schema, owner, has_data })
     }
 
     fn data(&mut self, entries: &[Entry]) -> Result<Content, ArchiveError> {

@@ -7,8 +7,12 @@ pub mod archive;
 mod content;
 mod id;
 mod manifest;
+pub mod restore;
 mod retention;
 mod schedule;
+pub mod script;
+pub mod select;
+mod words;
 
 pub use content::{Content, CutRow, Digest, LargeObjects, RowReader, RowSum, SequenceContent, TableContent, large_object_row};
 pub use id::BackupId;

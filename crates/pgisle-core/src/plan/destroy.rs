@@ -104,6 +104,9 @@ impl Planner<'_> {
         let detail = match self.inventory.contents.get(name) {
             Some(Readable::Known(contents)) if contents.data_bytes == 0 => return false,
             Some(Readable::Known(contents)) => format!("Its tables hold {} bytes.", contents.data_bytes),
+            _ if database.and_then(Database::marker).is_some_and(|marker| marker.kind == Kind::Replaced) => {
+                "It is what a restore replaced, and is kept.".to_owned()
+            }
             Some(Readable::Hidden(why)) => format!("It cannot be read, because {why}."),
             // Never opened, so nobody has been inside.
             None if database.is_some_and(|database| !database.allow_connections && database.acl_is_default) => return false,

@@ -242,8 +242,12 @@ impl<'a> Planner<'a> {
         let is_superuser = |role: &RoleName| self.inventory.roles.get(role).is_some_and(|role| role.superuser);
         let is_wanted = |row: &Membership| wanted.iter().any(|role| role.name == row.member && role.member_of.contains(&row.role));
         // From 16 on the maker of a role is its member with the admin option; that row cannot and need not go.
-        let is_platform =
-            |row: &Membership| row.member == *admin || is_superuser(&row.member) || self.may_create_roles(&row.member);
+        let is_platform = |row: &Membership| {
+            row.member == *admin
+                || is_superuser(&row.member)
+                || self.may_create_roles(&row.member)
+                || self.is_of_restore(&row.member)
+        };
         self.inventory
             .memberships
             .iter()
@@ -262,6 +266,12 @@ impl<'a> Planner<'a> {
     /// A role that may create roles is an administrator of the platform, unless it is one of our own logins gone astray.
     fn may_create_roles(&self, role: &RoleName) -> bool {
         self.inventory.roles.get(role).is_some_and(|role| role.create_role && role.marker().is_none())
+    }
+
+    /// The login that fills a database for a restore is the restore's to drop.
+    fn is_of_restore(&self, role: &RoleName) -> bool {
+        let marker = self.inventory.roles.get(role).and_then(Role::marker);
+        marker.is_some_and(|marker| marker.kind.is_of_restore() && marker.same_owner(self.project(), self.environment()))
     }
 
     /// The idle slot must not log in, nor may roles of another access mode.

@@ -5,9 +5,11 @@
 //! else needs a statement with something put into it asks for it here by what it does.
 
 mod backup;
+pub mod content;
 pub(crate) mod probe;
 pub(crate) mod remedy;
 mod render;
+pub mod restore;
 
 use std::fmt;
 

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use pgisle_core::status::{LoginStatus, ServiceStatus, State, Status};
+use pgisle_core::backup::restore::Leftover;
+use pgisle_core::status::{LeftoverStatus, LoginStatus, ServiceStatus, State, Status};
 
 use super::style::{BAD, CHANGE, FAINT, GOOD, STRONG, harmless, paint};
 use super::table::{left, render, right};
@@ -10,7 +11,7 @@ use super::text::bytes;
 
 /// The whole of it.
 pub(crate) fn status(status: &Status) -> String {
-    let Status { server_version, sessions, usable_connections, services, monitoring, others } = status;
+    let Status { server_version, sessions, usable_connections, services, monitoring, leftovers, others } = status;
     let mut text = format!(
         "PostgreSQL {}, {} of {usable_connections} connections in use\n\n",
         harmless(server_version),
@@ -30,12 +31,43 @@ pub(crate) fn status(status: &Status) -> String {
     if services.iter().any(|service| service.state == State::Retired) {
         text.push_str("\nRetired services are kept and closed: `pgisle destroy -target=service.NAME` drops one for good.\n");
     }
+    text.push_str(&remains(leftovers));
     if !others.is_empty() {
         let names: Vec<String> = others.iter().map(|name| harmless(name.as_str())).collect();
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "\n{} {}", paint(STRONG, "Not pgisle's:"), names.join(", "));
     }
     text
+}
+
+/// What restores have left.
+fn remains(leftovers: &[LeftoverStatus]) -> String {
+    if leftovers.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<Vec<String>> = leftovers
+        .iter()
+        .map(|LeftoverStatus { leftover, bytes: size }| {
+            let (name, what, since) = match leftover {
+                Leftover::Staging { database, waiting, since, .. } => {
+                    let what = if *waiting { "waits for an extension" } else { "being restored, or interrupted" };
+                    (database.as_str(), what, *since)
+                }
+                Leftover::Loader { role, .. } => (role.as_str(), "login of a restore", None),
+                Leftover::Replaced { database, since, .. } => (database.as_str(), "replaced, kept closed", *since),
+            };
+            vec![
+                leftover.service().to_string(),
+                what.to_owned(),
+                harmless(name),
+                size.map_or_else(|| "–".to_owned(), bytes),
+                since.map_or_else(|| "–".to_owned(), |since| since.to_string()),
+            ]
+        })
+        .collect();
+    let columns = [left("service"), left("left by restore"), left("name"), right("size"), left("since")];
+    let hint = "`pgisle restore SERVICE -undo` puts a replaced database back, and -prune drops it.";
+    format!("\n{}\n{hint}\n", render(&columns, &rows).trim_end_matches('\n'))
 }
 
 /// A line for each login, with the service's own columns in the first.

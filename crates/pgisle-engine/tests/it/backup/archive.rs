@@ -85,6 +85,6 @@ async fn a_cut_archive_is_never_taken_for_a_whole_one() {
     }
     assert!(archive::read(&bytes[..bytes.len() - 1]).is_err());
     assert!(matches!(archive::read(&b"-- SQL, not an archive"[..]), Err(ArchiveError::Magic)));
-    let entries = archive::read_entries(bytes.as_slice()).unwrap();
+    let entries = archive::read_entries(bytes.as_slice()).unwrap().entries;
     assert!(entries.iter().any(|entry| entry.kind == "TABLE DATA" && entry.tag == "plain" && entry.has_data));
 }
