@@ -38,14 +38,22 @@ struct State {
     bar: Option<ProgressBar>,
     last_line: Instant,
     said: String,
+    loading_since: Option<Instant>,
 }
 
 impl<'c> Progress<'c> {
     /// Begins.
     pub(crate) fn new(console: &'c Console, verb: &'static str) -> Self {
         let started = Instant::now();
-        let state =
-            Mutex::new(State { done: 0, total: 0, current: String::new(), bar: None, last_line: started, said: String::new() });
+        let state = Mutex::new(State {
+            done: 0,
+            total: 0,
+            current: String::new(),
+            bar: None,
+            last_line: started,
+            said: String::new(),
+            loading_since: None,
+        });
         Self { console, verb, started, state }
     }
 
@@ -82,6 +90,8 @@ impl<'c> Progress<'c> {
             }
             Event::DatabaseDone(_) => {}
             Event::ReadingBack => self.current("reading back".to_owned()),
+            Event::Restoring(what) => self.update(0, 0, *what),
+            Event::Loading { done, total } => self.loading(*done, *total),
         }
     }
 
@@ -102,10 +112,20 @@ impl<'c> Progress<'c> {
         }
     }
 
-    /// Says how many bytes have flowed, at which rate, and how long the rest will take.
+    /// How many bytes of a dump have been loaded. What came before the loading does not count.
+    fn loading(&self, done: u64, total: u64) {
+        let since = *self.state().loading_since.get_or_insert_with(Instant::now);
+        self.flow_since(since, done, total, "");
+    }
+
+    /// Says how many bytes have flowed since the beginning, at which rate, and how long the rest will take.
     pub(crate) fn flow(&self, done: u64, total: u64, what: &str) {
+        self.flow_since(self.started, done, total, what);
+    }
+
+    fn flow_since(&self, since: Instant, done: u64, total: u64, what: &str) {
         const SHARES: u64 = 100;
-        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let elapsed_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         let rate = done.saturating_mul(1000) / elapsed_ms;
         let left_s = total.saturating_sub(done) / rate.max(1);
         let mut text = format!("{} of about {}, {}/s", bytes(done), bytes(total.max(done)), bytes(rate));

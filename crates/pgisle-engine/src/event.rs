@@ -35,6 +35,15 @@ pub enum Event<'a> {
     DatabaseDone(&'a DatabaseName),
     /// The cluster is read back.
     ReadingBack,
+    /// A restore begins another of its steps.
+    Restoring(&'a str),
+    /// A dump is being loaded.
+    Loading {
+        /// Bytes of it so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
 }
 
 /// Where events go.

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
 mod account;
+mod pipes;
 mod stream;
 
 pub use account::{Account, AccountError};

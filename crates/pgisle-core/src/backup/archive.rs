@@ -68,6 +68,8 @@ pub struct Archive {
     pub server_version: String,
     /// `pg_dump`'s version.
     pub dump_version: String,
+    /// The format's version.
+    pub version: (u8, u8),
     /// What it lists, in order.
     pub entries: Vec<Entry>,
     /// What is in it.
@@ -87,7 +89,7 @@ pub fn read(input: impl Read) -> Result<Archive, ArchiveError> {
     let entries = reader.entries()?;
     let content = reader.data(&entries)?;
     let Head { is_compressed: _, database, server_version, dump_version } = head;
-    Ok(Archive { database, server_version, dump_version, entries, content })
+    Ok(Archive { database, server_version, dump_version, version: reader.version, entries, content })
 }
 
 /// Reads only what an archive lists. Its data may be compressed.

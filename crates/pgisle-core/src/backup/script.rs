@@ -64,6 +64,8 @@ pub enum Part {
         text: String,
         /// The line that it begins in.
         line: u64,
+        /// Whether data follows, as behind `COPY … FROM stdin`.
+        takes_data: bool,
     },
     /// Whole lines of the data of the COPY statement before.
     Data(Vec<u8>),
@@ -123,6 +125,11 @@ impl<R: BufRead> Script<R> {
             has_head: false,
             has_tail: false,
         }
+    }
+
+    /// Gives the input back, wherever the reading stands.
+    pub fn into_inner(self) -> R {
+        self.input
     }
 
     /// The next part; none at the end.
@@ -372,10 +379,11 @@ impl<R: BufRead> Script<R> {
         let bytes = std::mem::take(&mut self.statement);
         self.names.clear();
         let text = String::from_utf8(bytes).map_err(|_| ScriptError::NotText { line })?;
-        if copies_in(&text) {
+        let takes_data = copies_in(&text);
+        if takes_data {
             self.state = State::Data;
         }
-        Ok(Part::Statement { text, line })
+        Ok(Part::Statement { text, line, takes_data })
     }
 
     /// A backslash outside of quotes is a command for `psql`.
@@ -468,11 +476,11 @@ mod tests {
         let text = "COPY public.\"t;\" (a) FROM stdin;\n;\n\\! rm\n'\n\\\\.\n\\.\n\nSELECT 1;\nCOPY e FROM STDIN WITH (FORMAT csv);\n\\.\n";
         let parts = read(text.as_bytes()).unwrap();
         let expected = [
-            Part::Statement { text: "COPY public.\"t;\" (a) FROM stdin".to_owned(), line: 1 },
+            Part::Statement { text: "COPY public.\"t;\" (a) FROM stdin".to_owned(), line: 1, takes_data: true },
             Part::Data(b";\n\\! rm\n'\n\\\\.\n".to_vec()),
             Part::DataEnd,
-            Part::Statement { text: "SELECT 1".to_owned(), line: 8 },
-            Part::Statement { text: "COPY e FROM STDIN WITH (FORMAT csv)".to_owned(), line: 9 },
+            Part::Statement { text: "SELECT 1".to_owned(), line: 8, takes_data: false },
+            Part::Statement { text: "COPY e FROM STDIN WITH (FORMAT csv)".to_owned(), line: 9, takes_data: true },
             Part::DataEnd,
         ];
         assert_eq!(parts, expected);

@@ -77,8 +77,10 @@ pub fn select(entries: &[Entry], made: &BTreeSet<String>) -> Selection {
             kind if BEYOND.contains(&kind) => selection.left_out.push(format!("{} \"{tag}\"", kind.to_lowercase())),
             kind => {
                 selection.restored.push(*dump_id);
-                if kind == "TABLE DATA" {
-                    selection.columns.insert((schema.clone(), tag.clone()), columns(copy));
+                if kind == "TABLE DATA"
+                    && let Some((_, columns)) = copied_columns(copy)
+                {
+                    selection.columns.insert((schema.clone(), tag.clone()), columns);
                 }
             }
         }
@@ -90,11 +92,19 @@ fn is_of(tag: &str, kinds: &[&str]) -> bool {
     kinds.iter().any(|kind| tag.strip_prefix(kind).is_some_and(|rest| rest.starts_with(' ')))
 }
 
-/// The columns of `COPY schema.table (a, "B") FROM stdin;`.
-fn columns(copy: &str) -> Vec<String> {
+/// The table of `COPY schema.table (a, "B") FROM stdin`, by schema and name, and its columns in the order of the data.
+#[must_use]
+pub fn copied_columns(copy: &str) -> Option<((String, String), Vec<String>)> {
     let words = words(copy, usize::MAX);
-    let list = words.iter().skip_while(|word| **word != Word::Sign('(')).take_while(|word| **word != Word::Sign(')'));
-    list.filter_map(Word::name).collect()
+    let [first, schema, dot, table, rest @ ..] = words.as_slice() else { return None };
+    if !first.is("COPY") || *dot != Word::Sign('.') {
+        return None;
+    }
+    let list = match rest {
+        [Word::Sign('('), list @ ..] => list.iter().take_while(|word| **word != Word::Sign(')')).filter_map(Word::name).collect(),
+        _ => Vec::new(),
+    };
+    Some(((schema.name()?, table.name()?), list))
 }
 
 /// Says what is to be done with a statement.

@@ -245,6 +245,32 @@ codes! {
     BACKUP_REPORT = "PI0812", "the outcome of a backup run could not be reported",
         "The backups themselves are as the message says; the status file, the log, the metrics or the command of backup_on_failure did not work.";
 
+    // Restores.
+    RESTORE_INPUT = "PI0820", "the dump cannot be restored",
+        "The file is damaged, cut short, of a format that is not known, or holds what a restore must not do, such as a command for psql. It is read to its end before anything is made on the server, and the live database is untouched.";
+    RESTORE_SERVICE = "PI0821", "the service is not ready to be restored into",
+        "A restore puts a database in the place of the service's own, with the roles and grants that the file describes. Apply the service first.";
+    RESTORE_EXTENSION = "PI0822", "an extension of the dump cannot be made",
+        "The dump needs an extension that the server does not have, or that this administrator may not make. The new database is kept, empty, so that a DBA can run what is printed; the same command then goes on.";
+    RESTORE_LOAD = "PI0823", "the dump could not be loaded",
+        "The server refused a statement of the dump, or pg_restore failed. A restore runs as the service's owner role and never as the administrator, so what needs more rights than the service has is refused. The new database is dropped, and the live one is untouched.";
+    RESTORE_DIFFERS = "PI0824", "what was restored is not what was backed up",
+        "Every row, sequence and large object of the new database is compared with what the backup's manifest says. Something differs, so the new database is dropped, and the live one is untouched.";
+    RESTORE_SWAP = "PI0825", "the databases could not trade places",
+        "Both get their new names in one transaction, for which nobody may be connected to either. Someone stayed, or a prepared transaction did. Nothing was changed: the live database is in its place.";
+    RESTORE_UNDO = "PI0826", "there is no database to put back",
+        "-undo puts back what the last restore replaced, as long as it has not been pruned. `pgisle status` lists what is there.";
+    RESTORE_PARTIAL = "PI0827", "part of the dump was left out",
+        "Roles, publications, event triggers and the like reach beyond a service's database and are not restored with it; privileges of roles that do not exist here cannot be granted.";
+    RESTORE_LEFT = "PI0828", "something of a restore is left on the cluster",
+        "It could not be removed now. `pgisle status` lists it, and the next restore of the service removes it.";
+    RESTORE_UNCOMPARED = "PI0829", "the content was not compared",
+        "The dump does not say what it holds, as pgisle's own manifests do. That every statement of it succeeded is all that is known.";
+    RESTORE_TOOLS = "PI0830", "pg_restore is missing or too old",
+        "An archive can only be read by pg_restore of the version that wrote it, or a later one. Install PostgreSQL's client programs of that version, or name their folder in PGISLE_PG_BIN.";
+    RESTORE_DRILL = "PI0831", "a drill failed",
+        "The newest backup of a service could not be restored, or did not hold what its manifest says. Make a new one, and look into it before it is needed.";
+
     // Ourselves.
     USAGE = "PI0901", "the command line cannot be understood",
         "`pgisle help COMMAND` shows what a command takes.";

@@ -171,7 +171,8 @@ pub async fn run(request: &Request<'_>, events: Events<'_>) -> Result<Applied, A
     result
 }
 
-async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: &RunLock) -> Result<Applied, ApplyError> {
+/// The same under a lock that is held already.
+pub(crate) async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: &RunLock) -> Result<Applied, ApplyError> {
     let inventory = observe(request, events).await?;
     // Saved before the server is told: whatever is killed in between, the next run finds the passwords.
     let credentials = match request.intent {

@@ -4,10 +4,12 @@
 //! was interrupted has no manifest and is not a backup. `verified.json` beside them says that the data was read back whole.
 
 pub mod catalog;
+pub mod content;
 pub mod create;
 mod error;
 pub mod prune;
 pub mod report;
+pub mod restore;
 pub mod store;
 mod stream;
 pub mod verify;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{ChannelBinding, SslMode as DriverSslMode};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, CopyInSink, CopyOutStream, NoTls, Row, SimpleQueryMessage};
 
 use pgisle_core::sql::Statement;
 
@@ -186,6 +187,21 @@ impl Session {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
         }))
+    }
+
+    /// Runs one statement of a dump, whoever wrote it. The session must be of a login that owns nothing but what the dump makes.
+    pub(crate) async fn run_foreign(&mut self, statement: &str) -> Result<Vec<Notice>, tokio_postgres::Error> {
+        self.run(statement).await
+    }
+
+    /// Sends a table's rows here.
+    pub(crate) async fn copy_out(&self, statement: &Statement) -> Result<CopyOutStream, tokio_postgres::Error> {
+        self.client.copy_out(statement.expose()).await
+    }
+
+    /// Sends rows there: a COPY statement of a dump, whoever wrote it.
+    pub(crate) async fn copy_in_foreign(&self, statement: &str) -> Result<CopyInSink<Bytes>, tokio_postgres::Error> {
+        self.client.copy_in(statement).await
     }
 
     /// What the server has said since the last statement, in order.
