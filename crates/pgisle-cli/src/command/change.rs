@@ -235,7 +235,7 @@ pub(super) fn blocked(blocked: &[Blocked], is_fine: bool) -> Vec<Diagnostic> {
 }
 
 /// Asks, and gives the finding when the answer is not what it must be.
-fn ask(console: &Console, approval: &Approval) -> Result<(), Diagnostic> {
+pub(super) fn ask(console: &Console, approval: &Approval) -> Result<(), Diagnostic> {
     let (question, expected, flag) = match approval {
         Approval::Given => return Ok(()),
         Approval::Yes => (human::question::yes(), "yes", "-auto-approve"),

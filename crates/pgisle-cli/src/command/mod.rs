@@ -16,6 +16,7 @@ mod man;
 mod output;
 mod plan;
 mod reference;
+mod restore;
 mod retire;
 mod rotate;
 mod status;
@@ -50,8 +51,9 @@ pub(crate) enum Command {
     Adopt(adopt::Args),
     Retire(retire::Args),
     Rotate(rotate::Args),
-    Verify(verify::Args),
     Backup(backup::Args),
+    Restore(restore::Args),
+    Verify(verify::Args),
     Status(status::Args),
     Budget(budget::Args),
     Dev(dev::Args),
@@ -76,8 +78,9 @@ const NAMES: &[&str] = &[
     "adopt",
     "retire",
     "rotate",
-    "verify",
     "backup",
+    "restore",
+    "verify",
     "status",
     "budget",
     "dev",
@@ -110,8 +113,9 @@ impl Command {
             Self::Adopt(_) => "adopt",
             Self::Retire(_) => "retire",
             Self::Rotate(_) => "rotate",
-            Self::Verify(_) => "verify",
             Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
+            Self::Verify(_) => "verify",
             Self::Status(_) => "status",
             Self::Budget(_) => "budget",
             Self::Dev(_) => "dev",
@@ -147,8 +151,9 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Adopt(args) => wait(adopt::run(session, &args)),
         Command::Retire(args) => wait(retire::run(session, &args)),
         Command::Rotate(args) => wait(rotate::run(session, &args)),
-        Command::Verify(args) => wait(verify::run(session, &args)),
         Command::Backup(args) => wait(backup::run(session, &args)),
+        Command::Restore(args) => wait(restore::run(session, &args)),
+        Command::Verify(args) => wait(verify::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Dev(args) => wait(dev::run(session, &args)),

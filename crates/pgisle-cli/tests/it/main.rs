@@ -13,4 +13,5 @@ mod examples;
 mod faults;
 mod program;
 mod reference;
+mod restore;
 mod wrong_files;

@@ -1,6 +1,7 @@
 //! `pgisle backup`.
 
 mod create;
+mod drill;
 mod list;
 mod prune;
 mod verify;
@@ -21,12 +22,16 @@ use crate::session::Session;
 /// A backup is one service's database at one moment, with a manifest that says what is in it to the last row. It is read back as
 /// soon as it is written, and only what was found whole is listed. backup_storage_path says where backups are kept: a folder, or a
 /// bucket of a service that speaks S3.
+///
+/// A backup that was never restored is a hope: drill restores the newest one of each service beside the live database, compares
+/// every row with what was backed up, and drops it again.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
   $ pgisle backup create
   $ pgisle backup list
   $ pgisle backup verify -all
+  $ pgisle backup drill
   $ pgisle backup prune -n")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -38,6 +43,7 @@ enum Action {
     Create(create::Args),
     List(list::Args),
     Verify(verify::Args),
+    Drill(drill::Args),
     Prune(prune::Args),
 }
 
@@ -46,6 +52,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         Action::Create(args) => create::run(session, args).await,
         Action::List(args) => list::run(session, args).await,
         Action::Verify(args) => verify::run(session, args).await,
+        Action::Drill(args) => drill::run(session, args).await,
         Action::Prune(args) => prune::run(session, args).await,
     }
 }

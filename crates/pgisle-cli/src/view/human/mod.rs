@@ -11,6 +11,7 @@ pub(crate) mod help;
 pub(crate) mod isolation;
 pub(crate) mod plan;
 pub(crate) mod question;
+pub(crate) mod restore;
 pub(crate) mod rotation;
 pub(crate) mod scaffold;
 pub(crate) mod status;

@@ -27,12 +27,15 @@ const TAR: (usize, &[u8]) = (257, b"ustar");
 /// A stream of bytes that can be read in another thread.
 pub type Stream = Box<dyn Read + Send>;
 
+/// A stream that is being opened.
+pub type Opening<'a> = BoxFuture<'a, io::Result<Stream>>;
+
 /// Something to restore. It is read twice: to look at it, and to load it.
 pub struct Input<'a> {
     /// What it is called: a backup's name, or a file's.
     pub name: String,
     /// Begins to read it from its beginning.
-    pub open: &'a (dyn Fn() -> BoxFuture<'a, io::Result<Stream>> + Sync),
+    pub open: &'a (dyn Fn() -> Opening<'a> + Sync),
     /// What it must hold, when that is known.
     pub manifest: Option<&'a Manifest>,
 }

@@ -30,7 +30,7 @@ use crate::event::{Event, Events};
 use crate::postgres::{ConnectOptions, Holder, RunLock, Session, inspect, inspect_shared};
 
 pub use error::RestoreError;
-pub use input::{Input, Stream};
+pub use input::{Input, Opening, Stream};
 pub use keep::{Pruned, Undone, prune, undo};
 
 use input::{Expected, Survey};
