@@ -3,6 +3,7 @@
 mod foreign;
 mod hostile;
 mod round_trip;
+mod stored;
 mod swap;
 
 use std::io::{self, Read};
