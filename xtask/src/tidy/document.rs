@@ -6,6 +6,9 @@ use crate::workspace::{Workspace, root};
 /// The first parts of paths that are checked; others are examples of what a user has.
 const FOLDERS: &[&str] = &["crates/", "xtask/", "fuzz/", "docs/", "scripts/", "examples/"];
 
+/// What `apply` generates, by the names that it has in a user's folder.
+const GENERATED: &[&str] = &["scripts/backup-databases.sh", "scripts/restore-database.sh"];
+
 /// Stands for a name of one's own in a path.
 const ANY_NAME: &str = "NAME";
 
@@ -39,7 +42,8 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn paths(text: &str) -> impl Iterator<Item = &str> {
-    let is_path = |word: &&str| FOLDERS.iter().any(|folder| word.starts_with(folder)) && !word.contains(ANY_NAME);
+    let is_ours = |word: &&str| !word.contains(ANY_NAME) && !GENERATED.contains(word);
+    let is_path = move |word: &&str| FOLDERS.iter().any(|folder| word.starts_with(folder)) && is_ours(word);
     code(text).filter(is_path).filter(|word| word.chars().all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-')))
 }
 

@@ -157,11 +157,6 @@ fn every_page_runs_as_written() {
 }
 
 #[test]
-fn the_guide_to_restoring_runs_as_written() {
-    run("guide/restore.md");
-}
-
-#[test]
 fn examples_are_found_and_compared() {
     let text = "```console\n$ a \\\n> b\none\n…\nlast … line\n\n$ c\n```\n```sh\n$ d\n```\n";
     let found = examples(text);
