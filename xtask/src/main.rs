@@ -15,6 +15,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
   gen --check  fails when a generated page is out of date
   bench apply [-services 5,50,200] [-rounds 3] [-json]
                measures an apply and an empty plan beside psql doing the same
+  bench backup [-megabytes 1000] [-rounds 2] [-json]
+               measures a backup of five services beside pg_dump with gzip, and pg_dump -Fd -j2
   ci           runs everything that CI runs";
 
 #[expect(clippy::print_stderr, reason = "a chore talks to whoever runs it")]
@@ -35,6 +37,7 @@ fn run() -> anyhow::Result<()> {
         ["gen"] => reference::generate(),
         ["gen", "--check"] => reference::check(),
         ["bench", "apply", words @ ..] => bench::apply(words),
+        ["bench", "backup", words @ ..] => bench::backup(words),
         ["ci"] => ci::run(),
         _ => anyhow::bail!(USAGE),
     }

@@ -1,10 +1,11 @@
-//! `cargo xtask bench apply`: what an apply and an empty plan cost, beside psql doing the same.
+//! `cargo xtask bench apply`: what an apply and an empty plan cost, beside psql doing the same; and `bench backup` in [`backup`].
 //!
 //! A measurement shows a machine and a moment, so all that is compared is measured in one run, in turns, each from a fresh cluster.
 //! Of the rounds the least of each figure counts: what disturbs a measurement only ever adds to it.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to whoever runs it")]
 
+mod backup;
 mod meter;
 mod script;
 mod site;
@@ -14,6 +15,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+pub(crate) use backup::backup;
 use meter::{Cost, measure};
 use site::Site;
 
