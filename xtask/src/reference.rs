@@ -43,6 +43,7 @@ const CODE_GROUPS: &[(&str, &str)] = &[
     ("PI07", "The private cluster"),
     ("PI08", "Backup and restore"),
     ("PI09", "pgisle itself"),
+    ("PI10", "Splitting the shared database"),
 ];
 
 fn is_stale(page: &Page) -> Result<bool> {

@@ -17,6 +17,7 @@ pub mod output;
 pub mod plan;
 pub mod secret;
 pub mod spec;
+pub mod split;
 pub mod sql;
 pub mod status;
 pub mod verify;

@@ -16,4 +16,5 @@ pub mod postgres;
 pub mod process;
 pub mod rotate;
 pub mod spec_files;
+pub mod split;
 pub mod verify;

@@ -19,6 +19,7 @@ mod reference;
 mod restore;
 mod retire;
 mod rotate;
+mod split;
 mod status;
 mod validate;
 mod verify;
@@ -56,6 +57,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Status(status::Args),
     Budget(budget::Args),
+    Split(split::Args),
     Dev(dev::Args),
     Explain(explain::Args),
     Completions(completions::Args),
@@ -83,6 +85,7 @@ const NAMES: &[&str] = &[
     "verify",
     "status",
     "budget",
+    "split",
     "dev",
     "explain",
     "completions",
@@ -118,6 +121,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Status(_) => "status",
             Self::Budget(_) => "budget",
+            Self::Split(_) => "split",
             Self::Dev(_) => "dev",
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",
@@ -156,6 +160,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Verify(args) => wait(verify::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
+        Command::Split(args) => wait(split::run(session, &args)),
         Command::Dev(args) => wait(dev::run(session, &args)),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -1,7 +1,7 @@
 //! The table of diagnostic codes. A code, once released, keeps its meaning for good; `pgisle explain` prints this table.
 //!
 //! Ranges: `PI01` spec · `PI02` connecting and TLS · `PI03` planning · `PI04` applying · `PI05` isolation leaks · `PI06`
-//! credentials and artifacts · `PI07` the dev cluster · `PI08` backup and restore · `PI09` faults of pgisle itself.
+//! credentials and artifacts · `PI07` the dev cluster · `PI08` backup and restore · `PI09` faults of pgisle itself · `PI10` splitting.
 
 use std::fmt;
 
@@ -280,6 +280,18 @@ codes! {
         "Please report it with the command that led here.";
     INTERRUPTED = "PI0904", "the command was interrupted",
         "Every statement is either done or not done, and a database that is half made stays closed to everyone. Run the same command again: it goes on where this one stopped.";
+
+    // Splitting.
+    SPLIT_TABLE = "PI1001", "a table that a service claims cannot be split out",
+        "The table is not in the shared database, or its name is in two schemas, or it is something other than a table.";
+    SPLIT_STRATEGY = "PI1002", "no way to split a service out can be used",
+        "Each strategy needs something: clone that the administrator owns the shared database, stream that wal_level is logical and every table has a key. The message says what is missing.";
+    SPLIT_TRANSACTION = "PI1003", "a transaction elsewhere holds a split up",
+        "A transaction that has written and is still open, in whatever database, keeps a replication slot from being made, and keeps the fence from closing.";
+    SPLIT_STATEMENTS = "PI1004", "joins across services cannot be looked for",
+        "Catalogs show foreign keys and views, not what applications send. pg_stat_statements shows that; without it, a join that will fail after the split is found by the application.";
+    SPLIT_LARGE_OBJECTS = "PI1005", "the shared database has large objects",
+        "Large objects belong to no table. Those that a service's columns point to move with it; the others stay.";
 }
 
 /// All codes, in order.

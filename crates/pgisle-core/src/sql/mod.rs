@@ -10,6 +10,7 @@ pub(crate) mod probe;
 pub(crate) mod remedy;
 mod render;
 pub mod restore;
+pub mod split;
 
 use std::fmt;
 

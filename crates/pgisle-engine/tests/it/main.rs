@@ -9,4 +9,5 @@ mod local;
 mod postgres;
 mod process;
 mod spec_files;
+mod split;
 mod verify;

@@ -14,6 +14,7 @@ pub(crate) mod question;
 pub(crate) mod restore;
 pub(crate) mod rotation;
 pub(crate) mod scaffold;
+pub(crate) mod split;
 pub(crate) mod status;
 pub(crate) mod style;
 pub(crate) mod table;

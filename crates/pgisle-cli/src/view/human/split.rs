@@ -1,0 +1,86 @@
+//! What `split` shows.
+
+use std::fmt::Write as _;
+
+use pgisle_core::name::ServiceName;
+use pgisle_core::split::{Crossing, ServiceSplit, SplitPlan, duration};
+
+use super::style::{BAD, GOOD, STRONG, paint};
+use super::table::{left, render, right};
+use super::text::bytes;
+
+/// The plan: service by service, then what crosses.
+pub(crate) fn plan(plan: &SplitPlan) -> String {
+    let mut text = format!("Shared database \"{}\", {}\n", plan.database, bytes(plan.bytes));
+    for service in &plan.services {
+        text.push_str(&self::service(service));
+    }
+    if plan.services.is_empty() {
+        text.push_str("\nNo service owns tables in it: name them in the file, tables = [\"…\"].\n");
+    }
+    // Writing to a String cannot fail, here and below.
+    if !plan.crossings.is_empty() {
+        let _infallible = writeln!(text, "\n{}", paint(STRONG, "What crosses the boundary"));
+        // What is to be done is often the same for many: it is said once, behind them.
+        let mut by_advice: Vec<(&str, Vec<&Crossing>)> = Vec::new();
+        for crossing in &plan.crossings {
+            match by_advice.iter_mut().find(|(advice, _)| *advice == crossing.advice) {
+                Some((_, crossings)) => crossings.push(crossing),
+                None => by_advice.push((&crossing.advice, vec![crossing])),
+            }
+        }
+        for (advice, crossings) in by_advice {
+            text.extend(crossings.into_iter().map(self::crossing));
+            let _infallible = writeln!(text, "      → {advice}\n");
+        }
+    }
+    if !plan.unclaimed.is_empty() {
+        let _infallible = writeln!(text, "Claimed by no service, and stays: {}", plan.unclaimed.join(", "));
+    }
+    text
+}
+
+fn service(split: &ServiceSplit) -> String {
+    let ServiceSplit { service, database, moves, bytes: size, rows, estimates, choice } = split;
+    let mut text = format!(
+        "\n{} to database \"{database}\": {}, some {rows} rows\n",
+        paint(STRONG, format!("service.{service}")),
+        bytes(*size)
+    );
+    for (kind, names) in moves {
+        let _infallible = writeln!(text, "  {kind:<18} {}", names.join(", "));
+    }
+    text.push('\n');
+    let rows: Vec<Vec<String>> = estimates
+        .iter()
+        .map(|estimate| {
+            let is_chosen = choice.strategy == Some(estimate.strategy);
+            let name = if is_chosen { paint(GOOD, format!("{} ←", estimate.strategy)) } else { estimate.strategy.to_string() };
+            let obstacle = if estimate.obstacles.is_empty() { String::new() } else { paint(BAD, estimate.obstacles.join(" ")) };
+            vec![
+                name,
+                duration(estimate.pause_ms),
+                duration(estimate.time_ms),
+                duration(estimate.cpu_ms),
+                bytes(estimate.wal_bytes),
+                bytes(estimate.disk_bytes),
+                obstacle,
+            ]
+        })
+        .collect();
+    let columns = [left("strategy"), right("pause"), right("time"), right("CPU"), right("WAL"), right("disk"), left("")];
+    text.push_str(&render(&columns, &rows));
+    let _infallible = writeln!(text, "  {}", choice.because);
+    text
+}
+
+fn crossing(crossing: &Crossing) -> String {
+    let side = |side: &Option<ServiceName>| side.as_ref().map_or("(stays shared)".to_owned(), ToString::to_string);
+    let source: Vec<String> = crossing.source.iter().map(side).collect();
+    let ends = match &crossing.target {
+        Some(target) => format!("{} → {}", source.join(", "), side(target)),
+        None => source.join(", "),
+    };
+    let mark = if crossing.is_grave { paint(BAD, "!") } else { " ".to_owned() };
+    format!("{mark} {ends}: {} {}\n      {}\n", crossing.kind.word(), crossing.name, crossing.consequence)
+}

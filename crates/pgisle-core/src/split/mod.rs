@@ -1,0 +1,18 @@
+//! Splitting services out of the shared database: who gets what, what crosses, which way is taken. Pure; doing it is the engine's.
+//!
+//! The file says which tables a service owns. Everything else follows from them: partitions, sequences, triggers, functions, types
+//! and views go with the tables, and what belongs to several services at once is a [`Crossing`], which someone has to think about.
+
+mod boundary;
+mod claim;
+pub mod observed;
+mod picture;
+mod plan;
+mod strategy;
+
+pub use boundary::{Crossing, CrossingKind, crossings};
+pub use claim::{Claims, Owners, claim, named_relations};
+pub use observed::Shared;
+pub use picture::dot;
+pub use plan::{ServiceSplit, SplitOptions, SplitPlan, plan_split};
+pub use strategy::{Choice, Estimate, Strategy, choose, duration, estimates};
