@@ -92,8 +92,9 @@ async fn a_restore_that_is_killed_leaves_the_live_database_in_its_place() {
     let (mut killed, mut swapped) = (0, 0);
     loop {
         let mut command = place.command(env!("CARGO_BIN_EXE_pgisle"));
-        command.args(["restore", "orders", "./new.sql", "-auto-approve", "-no-verify"]);
-        let output = command.env("PGISLE_FAULT_KILL_AFTER", (killed + 1).to_string()).output().unwrap();
+        // A killed run's session, and with it the lock, goes only when the server notices.
+        command.args(["restore", "orders", "./new.sql", "-auto-approve", "-no-verify", "-lock-timeout=30s"]);
+        let output = command.env("PGISLE_FAULT_KILL_AFTER", format!("statement:{}", killed + 1)).output().unwrap();
         let content = content(&cluster, &place).await;
         if output.status.success() {
             assert_eq!(content, "new");
@@ -105,7 +106,7 @@ async fn a_restore_that_is_killed_leaves_the_live_database_in_its_place() {
         assert_eq!(place.pgisle(&["plan", "-detailed-exitcode"]).status.code(), Some(0), "killed after {killed}");
         if content == "new" {
             swapped += 1;
-            let undone = place.pgisle(&["restore", "orders", "-undo", "-auto-approve", "-no-verify"]);
+            let undone = place.pgisle(&["restore", "orders", "-undo", "-auto-approve", "-no-verify", "-lock-timeout=30s"]);
             assert!(undone.status.success(), "killed after {killed}: {}", String::from_utf8_lossy(&undone.stderr));
         }
     }

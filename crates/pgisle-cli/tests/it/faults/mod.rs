@@ -80,10 +80,16 @@ fn place_of(cluster: &Cluster, admin: &str, password: &str, spec: &str) -> Place
 
 /// Runs pgisle, and insists on how it ends.
 async fn ends(place: &Place, arguments: &[&str], code: i32) -> String {
-    let output = place.run(arguments, &[]).await;
+    let output = place.run(&patient(arguments), &[]).await;
     let said = text(&output);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{said}");
     said
+}
+
+/// The lock of a run that was killed just before goes only when the server notices, so it is waited for.
+fn patient<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let is_said = arguments.iter().any(|argument| argument.starts_with("-lock-timeout"));
+    arguments.iter().copied().chain((!is_said).then_some("-lock-timeout=30s")).collect()
 }
 
 fn text(output: &Output) -> String {
@@ -118,7 +124,7 @@ async fn assert_logins_work(cluster: &Cluster, place: &Place) {
 /// Runs with a fault; false when the run was over before its point came.
 async fn was_killed(place: &Place, arguments: &[&str], variable: &str, point: &str) -> bool {
     const SIGKILL: i32 = 9;
-    let output = place.run(arguments, &[(variable, point)]).await;
+    let output = place.run(&patient(arguments), &[(variable, point)]).await;
     let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(SIGKILL);
     assert!(killed || output.status.success(), "{point}: {}", text(&output));
     killed
