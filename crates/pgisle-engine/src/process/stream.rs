@@ -12,6 +12,10 @@ use super::{Invocation, ProcessError, tail};
 /// How much of a program's standard error is kept: the cause is at the end.
 const STDERR_BYTES_MAX: usize = 1 << 16;
 
+/// How much a program may write ahead: fewer turns between it and its reader. The most that Linux gives everyone.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 1 << 20;
+
 /// A program that runs. It is killed, with all that it started, when this value or its [`Leash`] is dropped before it has ended.
 #[derive(Debug)]
 pub(crate) struct Streaming {
@@ -42,6 +46,9 @@ impl Invocation {
         command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped());
         let mut streaming = Streaming::spawn(self.name(), command)?;
         let stdout = streaming.child.stdout.take().ok_or_else(|| broken(&streaming.program))?;
+        #[cfg(target_os = "linux")]
+        // Where it may not be so large, it only takes more turns.
+        let _smaller = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
         Ok((streaming, stdout))
     }
 }

@@ -20,8 +20,8 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Pieces that may wait between two threads: enough for an uneven pace, little enough for a small machine.
 const PIECES_WAITING: usize = 8;
 
-/// zstd's level. Measured on pgbench's and on JSON rows: level 1 is a tenth larger and no faster behind `pg_dump`; 6 is a
-/// twentieth smaller and takes three times the processor.
+/// zstd's level. Measured on a table of orders with random values and notes of words: as small as `gzip -6` in a seventh of its
+/// processor time. Level 1 is a fiftieth larger, and 6 no smaller in three times the time.
 const ZSTD_LEVEL: i32 = 3;
 
 /// gzip's own default.
