@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use pgisle_core::backup::{self, BackupId, Compression, DumpFormat, FORMAT, Manifest, SetThere, StoredObject, checksum};
@@ -22,6 +23,9 @@ use crate::process::Leash;
 /// Whoever holds a table exclusively for longer is asked about, rather than waited for all night.
 const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
 
+/// Between two looks whether the second is over in which the last backup was begun.
+const SECOND_WAIT: Duration = Duration::from_millis(50);
+
 /// Makes the backup of a service whose moment is held.
 pub(super) async fn make(
     run: &Run<'_>,
@@ -30,6 +34,10 @@ pub(super) async fn make(
     set: Option<SetThere>,
     gauge: &Arc<Gauge>,
 ) -> Result<Backup, Diagnostic> {
+    // Names tell the order by the second, and which is the newest must not be left to chance.
+    while subject.last_begun == Some(clock::now()) {
+        tokio::time::sleep(SECOND_WAIT).await;
+    }
     let begun = clock::now();
     let id = BackupId::new(begun, random(&subject.about())?);
     let object = object_name(run.request.format, run.is_encrypted);

@@ -14,6 +14,7 @@ use pgisle_core::backup::{BackupId, DumpFormat, SetThere};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::inventory::Inventory;
 use pgisle_core::marker::Kind;
+use pgisle_core::moment::Moment;
 use pgisle_core::name::{DatabaseName, RoleName, ServiceName};
 use pgisle_core::spec::Spec;
 
@@ -132,6 +133,8 @@ struct Subject {
     role: Option<RoleName>,
     /// The sizes of the last backup: raw, and in the store.
     last: Option<(u64, u64)>,
+    /// When the last one was begun, whole or damaged.
+    last_begun: Option<Moment>,
 }
 
 impl Subject {
@@ -257,7 +260,10 @@ fn subjects(request: &Request<'_>, inventory: &Inventory, listing: &Listing) -> 
         let role = (!inventory.admin.superuser).then(|| owner.clone());
         let last = listing.backups.iter().rev().find(|backup| *backup.service() == service);
         let last = last.map(|backup| (backup.manifest.data.raw_bytes, backup.manifest.data.bytes));
-        subjects.push(Subject { service, database: database.clone(), owner: owner.clone(), role, last });
+        let there = listing.backups.iter().map(|one| (one.service(), one.id()));
+        let there = there.chain(listing.damaged.iter().map(|one| (&one.service, &one.id)));
+        let last_begun = there.filter(|(one, _)| **one == service).map(|(_, id)| id.begun()).max();
+        subjects.push(Subject { service, database: database.clone(), owner: owner.clone(), role, last, last_begun });
     }
     (subjects, absent)
 }
