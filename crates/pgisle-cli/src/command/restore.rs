@@ -8,7 +8,7 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::spec::Service;
 use pgisle_core::verify::{Bounds, Report as Proof, Verdict};
 use pgisle_engine::backup::restore::{self, Input, Opening, Restored, Stream};
-use pgisle_engine::backup::{Backup, BackupStore, S3Environment, catalog};
+use pgisle_engine::backup::{Backup, BackupStore, catalog};
 use pgisle_engine::credential::IdentitySource;
 use pgisle_engine::event::Event;
 use pgisle_engine::verify::{self, Options, Request};
@@ -194,7 +194,7 @@ impl Source {
             }
             return Ok(Self::File(path.to_owned()));
         }
-        let store = open_store(project)?;
+        let store = project.backups()?;
         let found = catalog::find(&store, &service.name, wanted).await.map_err(|error| vec![error.diagnostic()])?;
         let identities = IdentitySource::from_environment(|name| std::env::var_os(name));
         Ok(Self::Backup { store, backup: Box::new(found), identities })
@@ -227,14 +227,6 @@ impl Source {
             }
         })
     }
-}
-
-/// The place where the backups are.
-pub(super) fn open_store(project: &Project) -> Result<BackupStore, Vec<Diagnostic>> {
-    let settings = &project.spec.settings;
-    let environment = S3Environment::from_environment(std::env::vars_os());
-    BackupStore::open(&settings.backup_storage_path, &settings.name_prefix, settings.environment, &environment)
-        .map_err(|error| vec![error.diagnostic()])
 }
 
 fn unreadable(path: &Path, why: &str) -> Diagnostic {
