@@ -63,7 +63,13 @@ mod tests {
     const NOW_S: u64 = 1_700_000_000;
 
     fn candidate(age_days: u64, is_verified: bool) -> Candidate {
-        let id = BackupId::new(Moment::from_unix_s(NOW_S - age_days * DAY_S - 1), 0);
+        numbered(0, age_days, is_verified)
+    }
+
+    /// The number tells apart what was begun in one second: no two backups have one name.
+    fn numbered(number: usize, age_days: u64, is_verified: bool) -> Candidate {
+        let number = u32::try_from(number).expect("a handful");
+        let id = BackupId::new(Moment::from_unix_s(NOW_S - age_days * DAY_S - 1), number);
         Candidate { id, is_verified, needs: BTreeSet::new() }
     }
 
@@ -107,11 +113,11 @@ mod tests {
             all in proptest::collection::vec((0_u64..5000, any::<bool>()), 0..30),
             days in 0_u32..100, minimum in 0_u32..6, now_s in any::<u32>(),
         ) {
-            let all: Vec<Candidate> = all.into_iter().map(|(age, verified)| candidate(age, verified)).collect();
+            let all = all.into_iter().enumerate().map(|(number, (age, verified))| numbered(number, age, verified));
+            let all: Vec<Candidate> = all.collect();
             let gone = expired(&all, Retention { days, minimum }, at(u64::from(now_s)));
             let mut verified: Vec<&BackupId> = all.iter().filter(|one| one.is_verified).map(|one| &one.id).collect();
             verified.sort();
-            verified.dedup();
             let stay = verified.iter().rev().take(minimum.max(1) as usize);
             for id in stay {
                 prop_assert!(!gone.contains(id));
