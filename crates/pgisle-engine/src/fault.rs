@@ -4,7 +4,7 @@
 //! `PGISLE_FAULT_KILL_AFTER=file:3` once the third change of a file is made: its new content stands beside it, it has taken the
 //! old one's place, or the file is removed. `PGISLE_FAULT_KILL_DURING=statement:7` does not wait for the answer. With
 //! `PGISLE_FAULT_STOP_AFTER` pgisle only stops, so that the test can do something to the server and then let it go on.
-//! `PGISLE_FAULT_KILL_AT=NAME` strikes at a named stage of a long piece of work.
+//! `PGISLE_FAULT_KILL_AT=NAME` and `PGISLE_FAULT_STOP_AT=NAME` strike at a named stage of a long piece of work.
 
 /// What a fault comes after.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +58,10 @@ mod injection {
 
     /// Strikes at the stage of a long piece of work that the test chose.
     pub(crate) fn stage(name: &str) {
-        if std::env::var("PGISLE_FAULT_KILL_AT").is_ok_and(|chosen| chosen == name) {
-            let _ = kill_process(getpid(), Signal::KILL);
+        for (variable, signal) in [("PGISLE_FAULT_KILL_AT", Signal::KILL), ("PGISLE_FAULT_STOP_AT", Signal::STOP)] {
+            if std::env::var(variable).is_ok_and(|chosen| chosen == name) {
+                let _ = kill_process(getpid(), signal);
+            }
         }
     }
 

@@ -43,6 +43,14 @@ pub fn loader_name(owner: &RoleName) -> RoleName {
     RoleName::observed(fit(owner.as_str(), "__restore"))
 }
 
+/// The key of the advisory lock on what is filled by a login: the beginning of a hash, so that no two are the same. It is never
+/// negative: the server shows it in two halves, as numbers of objects.
+#[must_use]
+pub fn lock_key(loader: &RoleName) -> i64 {
+    let digest = super::checksum(format!("pgisle restore {loader}").as_bytes());
+    digest.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default().cast_signed() & i64::MAX
+}
+
 /// Cuts a name so that PostgreSQL keeps what is put behind it.
 fn fit(name: &str, suffix: &str) -> String {
     let room = NAME_BYTES_MAX - suffix.len();
@@ -189,5 +197,7 @@ mod tests {
         }
         let owner = RoleName::new("o".repeat(63)).unwrap();
         assert_eq!(loader_name(&owner).as_str().len(), 63);
+        let keys = ["users", "chat", "orders", "billing"].map(|name| lock_key(&RoleName::new(name).unwrap()));
+        assert!(keys.iter().all(|key| *key > 0) && keys[0] != keys[1], "{keys:?}");
     }
 }

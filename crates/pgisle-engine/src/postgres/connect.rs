@@ -293,11 +293,16 @@ fn auth_hint(by_rule: bool, detail: &str, had_password: bool) -> Option<&'static
 /// The finding for a statement that failed on a session.
 #[must_use]
 pub fn query_diagnostic(what: &str, error: &tokio_postgres::Error) -> Diagnostic {
-    let lost = error.is_closed()
-        || error.code().is_some_and(|code| code.code().starts_with("57P") || code.code().starts_with("08"))
-        || error.to_string() == "error communicating with the server";
-    let code = if lost { Code::CONNECT_LOST } else { Code::QUERY_FAILED };
+    let code = if is_lost(error) { Code::CONNECT_LOST } else { Code::QUERY_FAILED };
     Diagnostic::error(code, what).detail(sentence(&describe(error)))
+}
+
+/// Whether the session is gone: the connection has ended, or the server has ended it.
+#[must_use]
+pub fn is_lost(error: &tokio_postgres::Error) -> bool {
+    error.is_closed()
+        || error.code().is_some_and(|code| code.code().starts_with("57P") || code.code().starts_with("08"))
+        || error.to_string() == "error communicating with the server"
 }
 
 /// The server's words or the library's, with their cause.

@@ -2,7 +2,8 @@
 //!
 //! Advisory locks belong to a database, so everyone must take this one in the same: `maintenance_database`. The key is fixed; who
 //! wants to keep pgisle out for a while takes it by hand, in psql: `SELECT pg_advisory_lock(123589453114469)`. Backups have a lock of
-//! their own, whose key is one more: they take hours, change nothing, and must not hold up an apply.
+//! their own, whose key is one more: they take hours, change nothing, and must not hold up an apply. Restores have one for each
+//! service, for the hours in which they fill a database that nobody else knows; they hold the run lock before that and after it.
 //!
 //! The lock goes with the session that took it. When a run is killed or cut off, the server goes on with the statements that it was
 //! at, and their sessions end only then. So whoever gets the run lock waits for these, too: they carry [`worker`]'s name.
@@ -28,6 +29,8 @@ pub enum Scope {
     Run,
     /// The backup store.
     Backup,
+    /// What restores one service, by a key of its own.
+    Restore(i64),
 }
 
 impl Scope {
@@ -37,12 +40,13 @@ impl Scope {
         match self {
             Self::Run => LOCK_KEY,
             Self::Backup => LOCK_KEY + 1,
+            Self::Restore(key) => key,
         }
     }
 
     fn code(self) -> Code {
         match self {
-            Self::Run => Code::APPLY_LOCKED,
+            Self::Run | Self::Restore(_) => Code::APPLY_LOCKED,
             Self::Backup => Code::BACKUP_LOCKED,
         }
     }
@@ -54,6 +58,7 @@ impl fmt::Display for Scope {
         f.write_str(match self {
             Self::Run => "run lock",
             Self::Backup => "backup lock",
+            Self::Restore(_) => "lock on this service's restores",
         })
     }
 }

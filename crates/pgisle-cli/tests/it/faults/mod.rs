@@ -4,6 +4,7 @@
 mod catalog;
 mod changes;
 mod killed;
+mod restores;
 mod secrets;
 mod server;
 mod together;

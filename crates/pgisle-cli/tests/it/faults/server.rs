@@ -14,7 +14,12 @@ const STOP: &str = "PGISLE_FAULT_STOP_AFTER";
 
 /// Starts an apply that stops at a point; none when it was over before.
 pub(super) async fn stopped(place: &Place, arguments: &[&str], point: &str) -> Option<Child> {
-    let mut child = place.start(arguments, &[(STOP, point)]);
+    stopped_by(place, arguments, STOP, point).await
+}
+
+/// The same with the variable that says what kind of point it is.
+pub(super) async fn stopped_by(place: &Place, arguments: &[&str], variable: &str, point: &str) -> Option<Child> {
+    let mut child = place.start(arguments, &[(variable, point)]);
     let stat = format!("/proc/{}/stat", child.id()?);
     loop {
         let is_stopped = std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") T "));

@@ -10,7 +10,7 @@ use pgisle_core::plan::DbaStatement;
 
 use crate::apply::ApplyError;
 use crate::backup::content::ContentError;
-use crate::postgres::connect::describe;
+use crate::postgres::connect::{describe, is_lost};
 use crate::postgres::{ConnectError, InspectError, LockError};
 use crate::process::ProcessError;
 
@@ -123,6 +123,23 @@ pub enum RestoreError {
     /// A step of the plan failed.
     #[error("the new database cannot be made like the live one")]
     Step(#[source] Box<crate::apply::StepFailure>),
+    /// The server went away while it committed that the databases trade places.
+    #[error("whether the databases have traded places is not known")]
+    InDoubt {
+        /// The service.
+        service: ServiceName,
+        /// The server's or the library's reason.
+        #[source]
+        source: Box<tokio_postgres::Error>,
+    },
+    /// It failed, and what it had made could not be taken away.
+    #[error("{cause}")]
+    Unfinished {
+        /// Why it failed.
+        cause: Box<RestoreError>,
+        /// Why that stays, in a few words.
+        why: String,
+    },
     /// What was restored is not what was backed up.
     #[error("database \"{database}\" does not hold what the backup holds")]
     Differs {
@@ -150,6 +167,12 @@ pub enum RestoreError {
     Stopped,
 }
 
+/// What everyone who reads of a failure wants to know first.
+const UNTOUCHED: &str = "The live database is untouched.";
+
+/// The server's disk is full.
+const DISK_FULL: &str = "53100";
+
 impl RestoreError {
     pub(super) fn query(doing: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
         let doing = doing.into();
@@ -159,16 +182,16 @@ impl RestoreError {
     /// The finding to show.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
-        const UNTOUCHED: &str = "The live database is untouched.";
         let summary = self.to_string();
         let source = std::error::Error::source(self).map(ToString::to_string).unwrap_or_default();
         match self {
-            Self::Connect(error) => error.diagnostic(),
-            Self::Inspect(error) => error.diagnostic(),
-            Self::Lock(error) => error.diagnostic(),
-            Self::Apply(error) => error.diagnostic(),
-            Self::Content(error) => error.diagnostic(),
-            Self::Step(failure) => failure.diagnostic(),
+            Self::Connect(error) => untouched(error.diagnostic()),
+            Self::Inspect(error) => untouched(error.diagnostic()),
+            Self::Lock(error @ LockError::Held { .. }) => error.diagnostic(),
+            Self::Lock(error) => untouched(error.diagnostic()),
+            Self::Apply(error) => untouched(error.diagnostic()),
+            Self::Content(error) => untouched(error.diagnostic()),
+            Self::Step(failure) => untouched(failure.diagnostic()),
             Self::Read { .. } | Self::Archive { .. } => {
                 Diagnostic::error(Code::RESTORE_INPUT, summary).detail(format!("{}. {UNTOUCHED}", with_causes(self)))
             }
@@ -205,15 +228,19 @@ impl RestoreError {
             }
             Self::Tools { detail } => Diagnostic::error(Code::RESTORE_TOOLS, summary).detail(detail.clone()),
             Self::Process(error) => Diagnostic::error(Code::RESTORE_LOAD, error.to_string()).detail(UNTOUCHED),
-            Self::Load { statement, line, source } => Diagnostic::error(Code::RESTORE_LOAD, summary).detail(format!(
-                "Line {line}: {statement} …: {}. {UNTOUCHED}",
-                source
-                    .as_db_error()
-                    .map_or_else(|| source.to_string(), |error| format!("{} [{}]", error.message(), error.code().code()))
-            )),
+            Self::Load { statement, line, source } => load_diagnostic(statement, *line, source),
             Self::Query { source, .. } => {
-                let code = if source.is_closed() { Code::CONNECT_LOST } else { Code::RESTORE_SWAP };
-                Diagnostic::error(code, summary).detail(format!("{}.", describe(source)))
+                let code = if is_lost(source) { Code::CONNECT_LOST } else { Code::RESTORE_SWAP };
+                Diagnostic::error(code, summary).detail(format!("{}. {UNTOUCHED}", describe(source)))
+            }
+            Self::InDoubt { service, source } => Diagnostic::error(Code::CONNECT_LOST, summary)
+                .detail(format!("{}. One of the two is live, whole and open; the other is kept, closed.", describe(source)))
+                .hint("When the server is back, see which:")
+                .command("pgisle status")
+                .command(format!("pgisle restore {service} -undo")),
+            Self::Unfinished { cause, why } => {
+                let left = format!("What the restore had made is still there ({why}); the next restore of the service removes it.");
+                and(cause.diagnostic(), &left)
             }
             Self::Differs { differences, .. } => Diagnostic::error(Code::RESTORE_DIFFERS, summary)
                 .detail(format!("{}. It was dropped. {UNTOUCHED}", shown(differences))),
@@ -225,6 +252,39 @@ impl RestoreError {
             }
             Self::Random | Self::Stopped => Diagnostic::error(Code::IO, summary).detail(source),
         }
+    }
+}
+
+/// Says that nothing has happened to the service.
+fn untouched(diagnostic: Diagnostic) -> Diagnostic {
+    and(diagnostic, UNTOUCHED)
+}
+
+/// Puts a sentence behind what is said already.
+fn and(diagnostic: Diagnostic, sentence: &str) -> Diagnostic {
+    match diagnostic.detail.clone() {
+        Some(detail) => diagnostic.detail(format!("{detail} {sentence}")),
+        None => diagnostic.detail(sentence),
+    }
+}
+
+fn load_diagnostic(statement: &str, line: u64, source: &tokio_postgres::Error) -> Diagnostic {
+    let code = if is_lost(source) { Code::CONNECT_LOST } else { Code::RESTORE_LOAD };
+    let words = match source.as_db_error() {
+        Some(error) => format!("{} [{}]", error.message(), error.code().code()),
+        None => describe(source),
+    };
+    let summary = if code == Code::CONNECT_LOST {
+        "the connection was lost while the dump was loaded"
+    } else {
+        "the server refused a statement of the dump"
+    };
+    let diagnostic = Diagnostic::error(code, summary).detail(format!("Line {line}: {statement} …: {words}. {UNTOUCHED}"));
+    match source.code() {
+        Some(code) if code.code() == DISK_FULL => {
+            diagnostic.hint("Until it is pruned the old database stays beside the new one: make room for both on the server.")
+        }
+        _ => diagnostic,
     }
 }
 

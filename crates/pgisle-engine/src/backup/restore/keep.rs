@@ -11,10 +11,10 @@ use pgisle_core::spec::Service;
 
 use super::error::RestoreError;
 use super::swap::{self, Swap};
-use super::{Site, apply_again, check_service, free_name, stage, take_lock};
+use super::{Site, apply_again, check_service, free_name, locks, stage};
 use crate::apply::{self, Applied};
 use crate::event::{Event, Events};
-use crate::postgres::{Session, inspect_shared};
+use crate::postgres::{RunLock, Session, inspect_shared};
 
 /// A replaced database that is back.
 #[derive(Debug)]
@@ -47,14 +47,17 @@ pub struct Pruned {
 /// # Errors
 /// See [`RestoreError`].
 pub async fn undo(request: &apply::Request<'_>, service: &Service, events: Events<'_>) -> Result<Undone, RestoreError> {
-    let lock = take_lock(request, "restore", events).await?;
-    let site = Site { request, service, lock: &lock };
-    let outcome = Box::pin(undo_locked(&site, events)).await;
-    lock.release().await;
+    let purpose = "restore";
+    let own = locks::of_service(request, service, purpose, events).await?;
+    let site = Site { request, service, own: &own, purpose };
+    let run = locks::for_the_making(&site, events).await?;
+    let outcome = Box::pin(undo_locked(&site, &run, events)).await;
+    run.release().await;
+    own.release().await;
     outcome
 }
 
-async fn undo_locked(site: &Site<'_>, events: Events<'_>) -> Result<Undone, RestoreError> {
+async fn undo_locked(site: &Site<'_>, run: &RunLock, events: Events<'_>) -> Result<Undone, RestoreError> {
     let mut session = Session::connect(site.connect()).await?;
     let inventory = inspect_shared(&session).await?;
     check_service(site, &inventory)?;
@@ -73,7 +76,7 @@ async fn undo_locked(site: &Site<'_>, events: Events<'_>) -> Result<Undone, Rest
     let swap = Swap { incoming: &was, outgoing: &outgoing, mark, wanted: &wanted };
     let pause = swap::swap(site, &inventory, &swap).await?;
     let mut diagnostics = Vec::new();
-    let applied = apply_again(site, events, &mut diagnostics).await;
+    let applied = apply_again(site, run, events, &mut diagnostics).await;
     Ok(Undone { database: live.clone(), was, replaced: outgoing, pause, applied, diagnostics })
 }
 
@@ -88,10 +91,13 @@ pub async fn prune(
     keep_days: u32,
     events: Events<'_>,
 ) -> Result<Pruned, RestoreError> {
-    let lock = take_lock(request, "restore", events).await?;
-    let site = Site { request, service, lock: &lock };
+    let purpose = "restore";
+    let own = locks::of_service(request, service, purpose, events).await?;
+    let site = Site { request, service, own: &own, purpose };
+    let run = locks::for_the_making(&site, events).await?;
     let outcome = Box::pin(prune_locked(&site, keep_days)).await;
-    lock.release().await;
+    run.release().await;
+    own.release().await;
     outcome
 }
 

@@ -2,12 +2,17 @@
 //! live one's place in one transaction. The live database is never written to, and is kept, closed, until it is pruned.
 //!
 //! What is on the cluster says how far a restore is: the new database and its login are marked from their first moment on, so a run
-//! that was killed leaves nothing that the next one does not recognise and take away. Everything happens under the run lock.
+//! that was killed leaves nothing that the next one does not recognise and take away.
+//!
+//! Two locks. The service's own is held from the first statement to the last: one restore of a service at a time. The run lock, which
+//! every change of the cluster needs, is held while the database and its login are made, and again while the databases trade places;
+//! in between, where loading and comparing take their hours, nothing is touched that any other run would: `docs/design` says why.
 
 mod error;
 mod input;
 mod keep;
 mod load;
+mod locks;
 mod stage;
 mod swap;
 
@@ -27,7 +32,7 @@ use pgisle_core::spec::Service;
 use crate::apply::{self, Applied, Intent};
 use crate::backup::content::{Reading, content};
 use crate::event::{Event, Events};
-use crate::postgres::{ConnectOptions, Holder, RunLock, Session, inspect, inspect_shared};
+use crate::postgres::{ConnectOptions, LockError, RunLock, Session, inspect, inspect_shared};
 
 pub use error::RestoreError;
 pub use input::{Input, Opening, Stream};
@@ -41,7 +46,10 @@ use swap::Swap;
 struct Site<'a> {
     request: &'a apply::Request<'a>,
     service: &'a Service,
-    lock: &'a RunLock,
+    /// The lock on the service's restores, which is held all the time.
+    own: &'a RunLock,
+    /// What is done, for whoever waits for a lock.
+    purpose: &'static str,
 }
 
 impl Site<'_> {
@@ -120,10 +128,11 @@ pub async fn restore(
 ) -> Result<Restored, RestoreError> {
     events(Event::Restoring("reading the dump"));
     let survey = input::survey(input).await?;
-    let lock = take_lock(request, "restore", events).await?;
-    let site = Site { request, service, lock: &lock };
+    let purpose = "restore";
+    let own = locks::of_service(request, service, purpose, events).await?;
+    let site = Site { request, service, own: &own, purpose };
     let outcome = Box::pin(restore_locked(&site, input, &survey, events)).await;
-    lock.release().await;
+    own.release().await;
     outcome
 }
 
@@ -139,16 +148,12 @@ pub async fn drill(
 ) -> Result<Drilled, RestoreError> {
     events(Event::Restoring("reading the dump"));
     let survey = input::survey(input).await?;
-    let lock = take_lock(request, "drill", events).await?;
-    let site = Site { request, service, lock: &lock };
+    let purpose = "drill";
+    let own = locks::of_service(request, service, purpose, events).await?;
+    let site = Site { request, service, own: &own, purpose };
     let outcome = Box::pin(drill_locked(&site, input, &survey, events)).await;
-    lock.release().await;
+    own.release().await;
     outcome
-}
-
-async fn take_lock(request: &apply::Request<'_>, purpose: &str, events: Events<'_>) -> Result<RunLock, RestoreError> {
-    let waiting = |holder: &Holder| events(Event::WaitingForLock { holder: &holder.to_string() });
-    Ok(RunLock::acquire(request.connect, purpose, request.lock_timeout, &waiting).await?)
 }
 
 /// A new database that is filled and compared.
@@ -161,74 +166,92 @@ struct Filled {
 }
 
 async fn restore_locked(site: &Site<'_>, input: &Input<'_>, survey: &Survey, events: Events<'_>) -> Result<Restored, RestoreError> {
-    let mut session = Session::connect(site.connect()).await?;
-    let Filled { stage, compared, content, removed, mut diagnostics } =
-        fill(site, &mut session, Purpose::Restore, input, survey, events).await?;
+    let Filled { stage, compared, content, removed, mut diagnostics } = fill(site, Purpose::Restore, input, survey, events).await?;
+    let replaced = async {
+        let run = locks::for_a_swap(site, events).await?;
+        let outcome = Box::pin(replace(site, &run, &stage, &input.name, &mut diagnostics, events)).await;
+        run.release().await;
+        outcome
+    };
+    let Replaced { outgoing, pause, applied } = match replaced.await {
+        Ok(replaced) => replaced,
+        Err(error) => return Err(give_up(site, error, events).await),
+    };
+    let (rows, source, database) = (content.rows(), input.name.clone(), site.service.database.clone());
+    Ok(Restored { source, database, replaced: outgoing, compared, rows, pause, applied, removed, diagnostics })
+}
+
+/// What came of trading places.
+struct Replaced {
+    outgoing: DatabaseName,
+    pause: Duration,
+    applied: Option<Applied>,
+}
+
+/// Puts the new database in the live one's place, and has the service be as the file says. Under the run lock.
+async fn replace(
+    site: &Site<'_>,
+    run: &RunLock,
+    stage: &Stage,
+    source: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+    events: Events<'_>,
+) -> Result<Replaced, RestoreError> {
     let live = &site.service.database;
-    let traded = async {
-        let inventory = look(site, &stage.database).await?;
-        events(Event::Restoring("setting the database up"));
-        let wanted = swap::wanted(site, &inventory, &stage.database)?;
-        let refused = swap::furnish(site, &mut session, &inventory, &wanted, &stage.database).await?;
-        diagnostics.extend(settings_refused(refused));
-        if let Some(slots) = swap::slots(&session, live).await {
-            diagnostics.push(slots_stay(&slots, live));
-        }
-        let outgoing = free_name(&inventory, live);
-        let mark = RestoreMark { at: crate::clock::now(), waiting: false, drill: false, source: input.name.clone() };
-        events(Event::Restoring("putting it in its place"));
-        let swap = Swap { incoming: &stage.database, outgoing: &outgoing, mark, wanted: &wanted };
-        let pause = swap::swap(site, &inventory, &swap).await?;
-        Ok::<_, RestoreError>((outgoing, pause, wanted.blocked))
-    };
-    let (replaced, pause, blocked) = match traded.await {
-        Ok(traded) => traded,
-        Err(error) => {
-            tidy_up(site, &mut session, &mut diagnostics).await;
-            return Err(error);
-        }
-    };
-    diagnostics.extend(blocked.into_iter().map(|Blocked { diagnostic, .. }| diagnostic));
+    let mut session = Session::connect(site.connect()).await?;
+    // Others may have worked on the cluster while the dump was loaded.
+    let inventory = look(site, &stage.database).await?;
+    check_service(site, &inventory)?;
+    events(Event::Restoring("setting the database up"));
+    let wanted = swap::wanted(site, &inventory, &stage.database)?;
+    let refused = swap::furnish(site, run, &mut session, &inventory, &wanted, &stage.database).await?;
+    diagnostics.extend(settings_refused(refused));
+    if let Some(slots) = swap::slots(&session, live).await {
+        diagnostics.push(slots_stay(&slots, live));
+    }
+    let outgoing = free_name(&inventory, live);
+    let mark = RestoreMark { at: crate::clock::now(), waiting: false, drill: false, source: source.to_owned() };
+    events(Event::Restoring("putting it in its place"));
+    // The last moment at which the live database is where it was.
+    site.own.confirm().await?;
+    run.confirm().await?;
+    let swap = Swap { incoming: &stage.database, outgoing: &outgoing, mark, wanted: &wanted };
+    let pause = swap::swap(site, &inventory, &swap).await?;
+    diagnostics.extend(wanted.blocked.into_iter().map(|Blocked { diagnostic, .. }| diagnostic));
     if let Err(error) = stage::drop_loader(&mut session, &stage.loader).await {
         diagnostics.push(left(&error));
     }
     session.close().await;
-    let applied = apply_again(site, events, &mut diagnostics).await;
-    let (rows, source, database) = (content.rows(), input.name.clone(), live.clone());
-    Ok(Restored { source, database, replaced, compared, rows, pause, applied, removed, diagnostics })
+    let applied = apply_again(site, run, events, diagnostics).await;
+    Ok(Replaced { outgoing, pause, applied })
 }
 
 async fn drill_locked(site: &Site<'_>, input: &Input<'_>, survey: &Survey, events: Events<'_>) -> Result<Drilled, RestoreError> {
     let started = std::time::Instant::now();
-    let mut session = Session::connect(site.connect()).await?;
-    let Filled { compared, content, mut diagnostics, .. } = fill(site, &mut session, Purpose::Drill, input, survey, events).await?;
+    let Filled { compared, content, mut diagnostics, .. } = fill(site, Purpose::Drill, input, survey, events).await?;
     let took = started.elapsed();
     events(Event::Restoring("dropping the database"));
-    tidy_up(site, &mut session, &mut diagnostics).await;
-    session.close().await;
+    if let Err(error) = tidy_up(site, events).await {
+        diagnostics.push(left(&error));
+    }
     Ok(Drilled { source: input.name.clone(), compared, rows: content.rows(), took, diagnostics })
 }
 
 /// Makes a new database, loads the dump into it and compares. When that fails, the new database goes.
 async fn fill(
     site: &Site<'_>,
-    session: &mut Session,
     purpose: Purpose,
     input: &Input<'_>,
     survey: &Survey,
     events: Events<'_>,
 ) -> Result<Filled, RestoreError> {
-    let inventory = inspect_shared(session).await?;
-    check_service(site, &inventory)?;
-    check_extensions(&inventory, survey)?;
-    let removed = stage::clean(site, session, &inventory, Some(&input.name)).await?;
-    let inventory = inspect_shared(session).await?;
-    events(Event::Restoring("making the database"));
+    let run = locks::for_the_making(site, events).await?;
+    let made = Box::pin(make(site, purpose, input, survey, events)).await;
+    run.release().await;
     let filling = async {
-        let stage = stage::make(site, session, &inventory, purpose, &input.name).await?;
-        let made = stage::extend(site, &stage, &inventory, &survey.extensions).await?;
+        let Made { stage, schemas, removed } = made?;
         let mut loader = Session::connect(&stage.connect(site)).await?;
-        let loaded = Box::pin(load::load(&mut loader, input, survey, &made, events)).await?;
+        let loaded = Box::pin(load::load(&mut loader, input, survey, &schemas, events)).await?;
         events(Event::Restoring("collecting statistics"));
         loader.batch("ANALYZE").await.map_err(RestoreError::query("collect statistics"))?;
         loader.close().await;
@@ -239,23 +262,78 @@ async fn fill(
         Ok(Filled { stage, compared, content, removed, diagnostics })
     };
     match Box::pin(filling).await {
-        Err(error) if !matches!(error, RestoreError::Extensions { .. }) => {
-            tidy_up(site, session, &mut Vec::new()).await;
+        // It waits for someone with more rights, or nothing has been made.
+        Err(error @ (RestoreError::Extensions { .. } | RestoreError::Service { .. } | RestoreError::Unavailable { .. })) => {
             Err(error)
         }
-        outcome => outcome,
+        Err(error) => Err(give_up(site, error, events).await),
+        filled => filled,
+    }
+}
+
+/// A new database that is to be filled.
+struct Made {
+    stage: Stage,
+    /// The schemas that are there already.
+    schemas: BTreeSet<String>,
+    removed: Vec<Leftover>,
+}
+
+/// Takes away what earlier restores of the service have left, and makes a new database. Under the run lock.
+async fn make(
+    site: &Site<'_>,
+    purpose: Purpose,
+    input: &Input<'_>,
+    survey: &Survey,
+    events: Events<'_>,
+) -> Result<Made, RestoreError> {
+    let mut session = Session::connect(site.connect()).await?;
+    let inventory = inspect_shared(&session).await?;
+    check_service(site, &inventory)?;
+    check_extensions(&inventory, survey)?;
+    let removed = stage::clean(site, &mut session, &inventory, Some(&input.name)).await?;
+    let inventory = inspect_shared(&session).await?;
+    events(Event::Restoring("making the database"));
+    let stage = stage::make(site, &mut session, &inventory, purpose, &input.name).await?;
+    session.close().await;
+    let schemas = stage::extend(site, &stage, &inventory, &survey.extensions).await?;
+    Ok(Made { stage, schemas, removed })
+}
+
+/// Takes away what a restore that failed has made. When that cannot be done, the error says so, too.
+async fn give_up(site: &Site<'_>, error: RestoreError, events: Events<'_>) -> RestoreError {
+    // Whoever has had the run lock for so long will not let go of it now.
+    let tidied = match &error {
+        RestoreError::Lock(held @ LockError::Held { .. }) => Err(held.to_string()),
+        _ => tidy_up(site, events).await.map_err(|tidying| tidying.diagnostic().summary),
+    };
+    match tidied {
+        Ok(()) => error,
+        Err(why) => RestoreError::Unfinished { cause: Box::new(error), why },
     }
 }
 
 /// Takes the new database and its login away. What cannot be is told, and found by the next restore.
-async fn tidy_up(site: &Site<'_>, session: &mut Session, diagnostics: &mut Vec<Diagnostic>) {
-    let cleaned = async {
-        let inventory = inspect_shared(session).await?;
-        stage::clean(site, session, &inventory, None).await
+async fn tidy_up(site: &Site<'_>, events: Events<'_>) -> Result<(), RestoreError> {
+    // A server that has come back knows nothing of the lock, and what stands there may be another restore's by now.
+    let again = match site.own.confirm().await {
+        Ok(()) => None,
+        Err(_) => Some(locks::of_service(site.request, site.service, site.purpose, events).await?),
     };
-    if let Err(error) = cleaned.await {
-        diagnostics.push(left(&error));
+    let run = locks::for_a_swap(site, events).await?;
+    let cleaned = async {
+        let mut session = Session::connect(site.connect()).await?;
+        let inventory = inspect_shared(&session).await?;
+        stage::clean(site, &mut session, &inventory, None).await?;
+        session.close().await;
+        Ok(())
+    };
+    let outcome = Box::pin(cleaned).await;
+    run.release().await;
+    if let Some(own) = again {
+        own.release().await;
     }
+    outcome
 }
 
 fn left(error: &RestoreError) -> Diagnostic {
@@ -382,10 +460,10 @@ fn free_name(inventory: &Inventory, live: &DatabaseName) -> DatabaseName {
 
 /// The ordinary apply of this service: whatever is not as the file has it yet. The databases have traded places by then, so that it
 /// fails is a finding.
-async fn apply_again(site: &Site<'_>, events: Events<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<Applied> {
+async fn apply_again(site: &Site<'_>, run: &RunLock, events: Events<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<Applied> {
     let targets = [Target::Service(site.service.name.clone())];
     let request = apply::Request { intent: Intent::Apply, targets: &targets, expected: None, ..*site.request };
-    match Box::pin(apply::run_locked(&request, events, site.lock)).await {
+    match Box::pin(apply::run_locked(&request, events, run)).await {
         Ok(applied) => {
             diagnostics.extend(applied.diagnostics());
             Some(applied)

@@ -15,8 +15,9 @@ use super::Site;
 use super::error::RestoreError;
 use crate::apply::readers;
 use crate::fault;
-use crate::postgres::Session;
+use crate::postgres::connect::is_lost;
 use crate::postgres::execute::{ExecuteOptions, execute};
+use crate::postgres::{RunLock, Session};
 
 /// How often the databases are tried to be renamed. Each time the server waits up to five seconds for sessions to end.
 const ATTEMPTS_MAX: u32 = 4;
@@ -62,6 +63,7 @@ pub(super) fn wanted(site: &Site<'_>, inventory: &Inventory, candidate: &Databas
 /// Makes the inside of the new database as the file wants it, and gives it what the live one has and no file knows.
 pub(super) async fn furnish(
     site: &Site<'_>,
+    run: &RunLock,
     session: &mut Session,
     inventory: &Inventory,
     wanted: &Wanted,
@@ -74,7 +76,7 @@ pub(super) async fn furnish(
         connect: site.connect(),
         parallelism: 1,
         readers: &readers(site.request.spec),
-        lock_is_held: &|| site.lock.is_held(),
+        lock_is_held: &|| run.is_held(),
         events: &|_| {},
     };
     let execution = Box::pin(execute(&plan, &options)).await?;
@@ -184,7 +186,10 @@ async fn trade(session: &mut Session, live: &DatabaseName, site: &Site<'_>, swap
         session.run(statement.expose()).await.map_err(doing())?;
         fault::after(fault::Moment::Statement);
     }
-    session.batch("COMMIT").await.map_err(doing())?;
+    session.batch("COMMIT").await.map_err(|source| match is_lost(&source) {
+        true => RestoreError::InDoubt { service: site.service.name.clone(), source: Box::new(source) },
+        false => doing()(source),
+    })?;
     fault::after(fault::Moment::Statement);
     Ok(())
 }

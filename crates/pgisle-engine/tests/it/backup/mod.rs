@@ -4,6 +4,7 @@ mod archive;
 mod content;
 mod create;
 mod damage;
+mod disk;
 mod moment;
 mod prune;
 mod restore;

@@ -1,12 +1,12 @@
 //! Programs and servers that die, disks that fill: nothing of it is ever taken for a backup, and the next run goes as usual.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pgisle_engine::process::Invocation;
 use pgisle_testkit::skip;
 
+use super::disk::SmallDisk;
 use super::site::{ONE, Site, failure, files};
 use super::store::folder_store;
 
@@ -92,29 +92,6 @@ async fn a_server_that_is_killed_leaves_nothing() {
     assert_eq!(files(&site.root()), Vec::<PathBuf>::new());
     site.cluster.restart().await;
     site.backups().await;
-}
-
-/// A small file system of its own, taken away again at the end.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    async fn mount(megabytes: u32) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mount = Invocation::new("mount").arguments(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]);
-        mount.argument(folder.path()).run().await.ok()?;
-        Some(Self(folder))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "the small disk stays mounted");
-    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Restores on real servers.
 
 mod foreign;
+mod full;
 mod hostile;
 mod round_trip;
 mod stored;

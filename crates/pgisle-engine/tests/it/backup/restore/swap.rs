@@ -123,7 +123,7 @@ async fn only_one_restores_at_a_time_and_drills_leave_nothing() {
     let (one, other) = tokio::join!(dump.restore(&project), dump.restore(&project));
     let refused = [one, other].into_iter().filter_map(Result::err).collect::<Vec<_>>();
     assert_eq!(refused.len(), 1);
-    assert!(said(&refused[0]).contains("\"pgisle restore pid"), "{}", said(&refused[0]));
+    assert!(said(&refused[0]).contains("\"pgisle restore users pid"), "{}", said(&refused[0]));
     let before = remains(&cluster).await;
     let drilled = dump.drill(&project).await.unwrap();
     assert_eq!(drilled.rows, 1000);
