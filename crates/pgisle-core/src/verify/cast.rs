@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::credential::Slot;
 use crate::inventory::{AclItem, Grantee, Inventory};
+use crate::marker::Marker;
 use crate::name::{DatabaseName, RoleName, ServiceName};
 use crate::spec::{MonitoringAccess, Service, Spec};
 
@@ -31,6 +32,8 @@ pub(super) enum Part<'a> {
 pub(super) enum Standing<'a> {
     /// It is an island.
     Island(&'a Service),
+    /// A restore of the island fills it, or has replaced it: as much of the island's data lies in it.
+    Restored(&'a Service),
     /// It is the shared database that services are split out of.
     Shared,
     /// Every cluster is born with it.
@@ -77,6 +80,7 @@ pub(super) struct Cast<'a> {
     pub(super) inventory: &'a Inventory,
     islands: BTreeMap<RoleName, &'a ServiceName>,
     databases: BTreeMap<&'a DatabaseName, &'a Service>,
+    restored: BTreeMap<&'a DatabaseName, &'a Service>,
     monitoring: Option<RoleName>,
 }
 
@@ -89,9 +93,22 @@ impl<'a> Cast<'a> {
                 islands.insert(role, &service.name);
             }
         }
+        // While a service is restored, the login that fills its new database is its own, too. The marker says so, not the name.
+        let of_restore = |marker: Option<Marker>| {
+            let marker = marker.filter(|it| it.kind.is_of_restore())?;
+            let is_ours = marker.same_owner(&spec.settings.name_prefix, spec.settings.environment.as_str());
+            spec.services.get(&marker.service?).filter(|_| is_ours)
+        };
+        for (name, role) in &inventory.roles {
+            if let Some(service) = of_restore(role.marker()) {
+                islands.entry(name.clone()).or_insert(&service.name);
+            }
+        }
+        let restored = inventory.databases.iter();
+        let restored = restored.filter_map(|(name, database)| Some((name, of_restore(database.marker())?))).collect();
         let databases = spec.services.values().map(|service| (&service.database, service)).collect();
         let monitoring = spec.settings.create_monitoring_user.then(|| spec.settings.monitoring_user());
-        Self { spec, inventory, islands, databases, monitoring }
+        Self { spec, inventory, islands, databases, restored, monitoring }
     }
 
     /// The logins that exist, in the order of their services.
@@ -142,6 +159,8 @@ impl<'a> Cast<'a> {
         let settings = &self.spec.settings;
         if let Some(service) = self.databases.get(database) {
             Standing::Island(service)
+        } else if let Some(service) = self.restored.get(database) {
+            Standing::Restored(service)
         } else if *database == settings.postgres_database {
             Standing::Shared
         } else if is_maintenance(database) || *database == settings.maintenance_database {

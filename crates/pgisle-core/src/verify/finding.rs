@@ -32,7 +32,7 @@ pub(super) fn of_attempt(cast: &Cast<'_>, attempt: &Attempt) -> Option<Finding> 
         }
         (Entry::Entered, false) if service.is_some() => {
             let severity = match standing {
-                Standing::Island(_) => Severity::Error,
+                Standing::Island(_) | Standing::Restored(_) => Severity::Error,
                 Standing::Maintenance if cast.spec.settings.fence_maintenance_databases => Severity::Error,
                 Standing::Shared | Standing::Maintenance | Standing::Other => Severity::Warning,
             };

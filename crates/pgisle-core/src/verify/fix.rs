@@ -51,6 +51,7 @@ pub(super) fn owner_to_be(cast: &Cast<'_>, service: &Service) -> Option<RoleName
 pub(super) fn revoke_database(cast: &Cast<'_>, database: &DatabaseName, revoked: &[&str], from: &Grantee) -> Fix {
     let hint = match cast.standing(database) {
         Standing::Island(_) => "`pgisle apply` revokes it; so does this line.",
+        Standing::Restored(_) => "It holds what a restore fills in or has replaced; nothing grants that but someone's hand.",
         Standing::Shared => "This is expected until every service is split out of the shared database; it is fenced then.",
         Standing::Maintenance if cast.spec.settings.fence_maintenance_databases => {
             "`pgisle apply` fences the maintenance databases; as their owner, this line does."

@@ -12,7 +12,7 @@ use super::Prover;
 /// How bad it is that a database is open to those who have no business there.
 fn severity(prover: &Prover<'_, '_>, database: &DatabaseName) -> Severity {
     match prover.cast.standing(database) {
-        Standing::Island(_) => Severity::Error,
+        Standing::Island(_) | Standing::Restored(_) => Severity::Error,
         Standing::Maintenance if prover.cast.spec.settings.fence_maintenance_databases => Severity::Error,
         Standing::Maintenance | Standing::Shared | Standing::Other => Severity::Warning,
     }
@@ -72,7 +72,8 @@ fn grantees<'a>(prover: &mut Prover<'a, '_>, name: &DatabaseName, database: &'a 
     let standing = prover.cast.standing(name);
     for role in roles_in(&database.acl) {
         // What an island's own roles are granted is theirs. Who gets at them is found where memberships are.
-        if matches!(standing, Standing::Island(service) if prover.cast.part(role) == Part::Island(&service.name)) {
+        if matches!(standing, Standing::Island(service) | Standing::Restored(service) if prover.cast.part(role) == Part::Island(&service.name))
+        {
             continue;
         }
         let grantee = Grantee::Role(role.clone());
@@ -88,7 +89,9 @@ fn grantees<'a>(prover: &mut Prover<'a, '_>, name: &DatabaseName, database: &'a 
             found.push((reacher.login.who(), reacher.path(path, [granted(&privileges, name, grantable)])));
         }
         let outside = match standing {
-            Standing::Island(service) => !prover.cast.belongs(role, service) && role != &database.owner,
+            Standing::Island(service) | Standing::Restored(service) => {
+                !prover.cast.belongs(role, service) && role != &database.owner
+            }
             Standing::Shared | Standing::Maintenance | Standing::Other => false,
         };
         if found.is_empty() && outside && !prover.is_reached(role) {

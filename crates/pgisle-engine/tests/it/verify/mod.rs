@@ -29,10 +29,10 @@ service "ai" {
 /// From the catalogs alone.
 const STATIC: Options = Options { dynamic: false, canary: false, bounds: Bounds::USUAL, parallelism: 4 };
 
-const USUAL: Options = Options { dynamic: true, canary: true, bounds: Bounds::USUAL, parallelism: 4 };
+pub(crate) const USUAL: Options = Options { dynamic: true, canary: true, bounds: Bounds::USUAL, parallelism: 4 };
 
 /// Verifies, and insists that every way to show the report works.
-async fn verify(project: &Project, options: Options) -> Report {
+pub(crate) async fn verify(project: &Project, options: Options) -> Report {
     verify_at(project, &verify::service_address(&project.connect, &project.spec.settings), options).await
 }
 

@@ -1,5 +1,6 @@
 //! Restores on real servers.
 
+mod beside;
 mod foreign;
 mod full;
 mod hostile;
