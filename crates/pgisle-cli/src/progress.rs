@@ -73,6 +73,7 @@ impl<'c> Progress<'c> {
                 self.current("waiting for the run lock".to_owned());
             }
             Event::Inspected { done, total } => self.update(*done, *total, "reading databases"),
+            Event::Comparing(database) => self.update(0, 0, format!("comparing {} with its backup", harmless(database.as_str()))),
             Event::Planned(planned) => self.update(0, planned.plan.steps().count(), ""),
             Event::StepStarted(step) => self.current(step.address.to_string()),
             Event::StepDone(step) => {

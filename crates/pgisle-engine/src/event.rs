@@ -18,6 +18,8 @@ pub enum Event<'a> {
         /// Databases in all.
         total: usize,
     },
+    /// A database that is to be dropped is compared with its backup.
+    Comparing(&'a DatabaseName),
     /// The plan stands, and its execution begins.
     Planned(&'a Planned),
     /// A step begins. A step that is tried again begins again.

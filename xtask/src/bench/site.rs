@@ -110,6 +110,7 @@ impl Site {
             store: &store?,
             intent: Intent::Apply,
             targets: &[],
+            backups: None,
             adopt: &std::collections::BTreeSet::new(),
             end_sessions: false,
             parallelism: 2,

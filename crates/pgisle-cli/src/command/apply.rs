@@ -77,7 +77,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         // It was shown when it was saved, and nothing else than what was shown will be done.
         change.approval = Approval::Given;
         project.spec = saved.spec;
-        let site = Site::of(session, project)?;
+        let site = Site::of(session, project)?.with_backups();
         check_cluster(&site.connect, saved.cluster.as_deref()).await?;
         return Box::pin(site.carry_out(change)).await;
     }

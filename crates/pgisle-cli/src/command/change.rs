@@ -9,6 +9,7 @@ use pgisle_core::name::ServiceName;
 use pgisle_core::plan::{Blocked, Planned, Target};
 use pgisle_engine::apply::{self, Applied, Intent, Preview, Request};
 use pgisle_engine::artifact::Change as FileChange;
+use pgisle_engine::backup::BackupStore;
 use pgisle_engine::credential::Store;
 use pgisle_engine::event::Event;
 use pgisle_engine::postgres::conninfo::ConnectOptions;
@@ -61,6 +62,8 @@ pub(super) struct Site<'s> {
     pub(super) project: Project,
     pub(super) connect: ConnectOptions,
     pub(super) store: Store,
+    /// Where the backups are, for what looks for them.
+    backups: Option<BackupStore>,
 }
 
 impl<'s> Site<'s> {
@@ -73,7 +76,19 @@ impl<'s> Site<'s> {
     pub(super) fn of(session: &'s Session, mut project: Project) -> Result<Self, Vec<Diagnostic>> {
         let connect = project.connect_options()?;
         let store = project.store()?;
-        Ok(Self { session, project, connect, store })
+        Ok(Self { session, project, connect, store, backups: None })
+    }
+
+    /// Has a destroy look for backups of what it would drop. That the place cannot be used is told, and drops nothing.
+    pub(super) fn with_backups(mut self) -> Self {
+        match self.project.backups() {
+            Ok(store) => self.backups = Some(store),
+            Err(diagnostics) => {
+                let warnings = diagnostics.into_iter().map(|one| Diagnostic { severity: Severity::Warning, ..one });
+                self.project.warnings.extend(warnings);
+            }
+        }
+        self
     }
 
     /// What the engine is asked for.
@@ -85,6 +100,7 @@ impl<'s> Site<'s> {
             store: &self.store,
             intent: change.destroy.map_or(Intent::Apply, Intent::Destroy),
             targets: &change.targets,
+            backups: self.backups.as_ref(),
             adopt: &change.adopt,
             end_sessions: change.end_sessions,
             parallelism: usize::from(self.session.global.parallelism),

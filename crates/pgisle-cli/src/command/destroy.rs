@@ -13,11 +13,14 @@ use crate::session::Session;
 /// Drops only what carries pgisle's mark of this project and environment, and only after its name has been typed. With -target
 /// it drops one service, which need not be in the files any more; without, all of them, the monitoring login and the fences.
 ///
-/// While a database holds data it is refused, unless -force says that the data may go.
+/// A database that holds data is only dropped when the newest proved backup of it holds the same, row by row, and nobody is in it
+/// who could write: destroy looks for that itself, which means reading the whole database. Otherwise it is refused, unless
+/// -force says that the data may go. Its backups stay.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
   $ pgisle destroy -target=service.search
+  $ pgisle backup create -service=search && pgisle destroy -target=service.search
   $ pgisle destroy -target=service.search -auto-approve -force    # in a pipeline
   $ pgisle plan -destroy                                           # only looks")]
 pub(crate) struct Args {
@@ -27,7 +30,7 @@ pub(crate) struct Args {
     /// Do not ask for the name to be typed; only with -target.
     #[arg(long, requires = "target")]
     auto_approve: bool,
-    /// Drop databases that hold data.
+    /// Drop databases whatever they hold, backed up or not.
     #[arg(long)]
     force: bool,
 }
@@ -50,7 +53,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         approval: if args.auto_approve { Approval::Given } else { Approval::Name(name) },
         ..Change::default()
     };
-    Box::pin(Site::of(session, project)?.carry_out(change)).await
+    Box::pin(Site::of(session, project)?.with_backups().carry_out(change)).await
 }
 
 fn name_of(target: &Target) -> String {

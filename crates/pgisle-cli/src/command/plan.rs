@@ -44,13 +44,16 @@ pub(crate) struct Args {
     /// Show what `pgisle destroy` would drop.
     #[arg(long)]
     destroy: bool,
+    /// With -destroy: what it would drop with -force.
+    #[arg(long, requires = "destroy")]
+    force: bool,
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     let site = Site::open(session).await?;
+    let site = if args.destroy { site.with_backups() } else { site };
     let change = Change {
-        // A plan to destroy shows all that would go, also what `destroy` would refuse to take without -force.
-        destroy: args.destroy.then_some(DestroyScope { force: true }),
+        destroy: args.destroy.then_some(DestroyScope { force: args.force }),
         targets: change::targets(&args.target)?,
         ..Change::default()
     };

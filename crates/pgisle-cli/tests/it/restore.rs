@@ -83,6 +83,47 @@ async fn a_dump_replaces_the_database_and_is_undone() {
     assert_eq!((&document["restored"]["rows"], &document["proof"]["verdict"]), (&1.into(), &"isolated".into()));
 }
 
+/// A service that is destroyed can be had back: its backup is what destroy has looked for.
+#[tokio::test]
+async fn a_destroyed_service_comes_back_from_the_backup_that_let_it_go() {
+    let cluster = Cluster::start().await;
+    let place = project(&cluster).await;
+    let store = place.project().join("store");
+    let place = place.variable("PGISLE_VAR_backup_storage_path", store.to_str().unwrap());
+    // Not in the way of the test's own sessions, which end only while it goes on.
+    let run = async |arguments: &[&str]| {
+        let output = place.run(&[arguments, &["-lock-timeout=30s"]].concat(), &[]).await;
+        let said = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+        (output.status.code(), said)
+    };
+    let destroy = ["destroy", "-target=service.orders", "-auto-approve"];
+    let (code, said) = run(&destroy).await;
+    assert!(code == Some(1) && said.contains("PI0312") && said.contains("pgisle backup create -service=orders"), "{said}");
+    // What is only planned is held back, too, and so is a plan that was saved.
+    let (_, said) = run(&["plan", "-destroy", "-out=destroy.pgplan"]).await;
+    assert!(said.contains("PI0312"), "{said}");
+    let (_, said) = run(&["apply", "destroy.pgplan"]).await;
+    assert!(said.contains("PI0312"), "{said}");
+    assert_eq!(content(&cluster, &place).await, "old");
+
+    assert_eq!(run(&["backup", "create"]).await.0, Some(0));
+    place.file("pgisle.hcl", SPEC.replace("service \"orders\" {}", "service \"chat\" {}"));
+    assert_eq!(run(&["retire", "orders", "-auto-approve"]).await.0, Some(0));
+    let (code, said) = run(&destroy).await;
+    assert!(code == Some(0) && said.contains("PI0316") && said.contains("Destroy complete"), "{said}");
+    assert_eq!(cluster.psql("SELECT count(*) FROM pg_database WHERE datname LIKE 'shop\\_orders%'").await, "0");
+    let (_, said) = run(&["backup", "list"]).await;
+    assert!(said.contains("orders"), "{said}");
+    let again = place.pgisle(&["backup", "create", "-service=orders", "-json"]);
+    assert_eq!(again.status.code(), Some(1), "there is nothing to back up");
+
+    place.file("pgisle.hcl", SPEC);
+    assert_eq!(run(&["apply", "-auto-approve"]).await.0, Some(0));
+    let (code, said) = run(&["restore", "orders", "-auto-approve"]).await;
+    assert!(code == Some(0), "{said}");
+    assert_eq!(content(&cluster, &place).await, "old");
+}
+
 /// Killed after each single statement: the live database is the old one or the new one, open to its service, and what is left is
 /// taken away by the next run.
 #[tokio::test]

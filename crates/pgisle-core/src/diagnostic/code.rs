@@ -132,13 +132,15 @@ codes! {
     PLAN_LOCALE = "PI0311", "the server does not have the wanted locale",
         "CREATE DATABASE can only use locales of the server's operating system. The server's own default is used instead.";
     PLAN_DATA_LOSS = "PI0312", "the database holds data and has no backup",
-        "Dropping it would lose the data for good. Back it up first, or pass -force.";
+        "Dropping it would lose the data for good. destroy looks for a proved backup that holds, row by row, what the database holds, while nobody is in it who could write. Make one (`pgisle backup create`), or pass -force.";
     PLAN_IMMUTABLE = "PI0313", "a difference that cannot be changed in place",
         "Encoding and locale of a database are fixed when it is created.";
     PLAN_RETIRED = "PI0314", "a service is no longer in the file and is kept, fenced",
         "Removing a service from the file never drops data. Nobody can log in to it any more; `pgisle destroy -target=service.NAME` drops it.";
     PLAN_STANDBY = "PI0315", "the server is a standby",
         "A standby is read-only. Connect to the primary.";
+    PLAN_BACKED_UP = "PI0316", "a backup holds what is dropped",
+        "The database was compared with the newest proved backup, row by row, so it can be dropped without -force. The backup stays listed, and can be restored once the service is there again.";
 
     // Applying.
     APPLY_LOCKED = "PI0401", "another run holds the lock",

@@ -1,11 +1,12 @@
 //! The plan that takes islands away for good. It drops only what carries our marker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Action, Address, Cause, Chain, Danger, DatabaseChange, DatabaseGrant, PlanOptions, Planned, Planner, RoleChange, Step, Target,
     Unit, UnitPlace,
 };
+use crate::backup::BackupId;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::inventory::{Database, Grantee, Inventory, Readable};
 use crate::marker::{Kind, Marker};
@@ -16,13 +17,49 @@ use crate::spec::Spec;
 /// How far destruction goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DestroyScope {
-    /// Drops databases that hold data, too.
+    /// Drops databases that hold data which no backup holds, too.
     pub force: bool,
 }
 
+/// What the backups say of a database that is to be dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackedUp {
+    /// The newest proved backup holds, row by row, what the database holds.
+    Whole {
+        /// Its name.
+        id: BackupId,
+    },
+    /// There is a proved backup, and the database holds something else, or may hold something else in a moment.
+    Otherwise {
+        /// The newest one's name.
+        id: BackupId,
+        /// In what they differ, or who may write; sentences.
+        why: String,
+    },
+    /// There is no proved backup of it.
+    Never {
+        /// Where they would be.
+        store: String,
+    },
+    /// The backups, or the database, could not be read.
+    Unknown {
+        /// Why; a sentence.
+        why: String,
+    },
+}
+
+/// What was found of the backups, by database. Where nothing is found nothing was looked for.
+pub type Backups = BTreeMap<DatabaseName, BackedUp>;
+
 /// Decides how to take away every island that is marked as this project's and environment's, or those that are targeted.
-/// Databases that hold data are left alone unless `scope.force` is set.
-pub fn plan_destroy(spec: &Spec, inventory: &Inventory, options: &PlanOptions<'_>, scope: DestroyScope) -> Planned {
+/// Databases that hold data are left alone unless a backup holds the same or `scope.force` is set.
+pub fn plan_destroy(
+    spec: &Spec,
+    inventory: &Inventory,
+    options: &PlanOptions<'_>,
+    scope: DestroyScope,
+    backups: &Backups,
+) -> Planned {
     let mut planner = Planner::new(spec, inventory, options);
     planner.check_targets();
     let mut services: BTreeSet<ServiceName> = BTreeSet::new();
@@ -36,7 +73,7 @@ pub fn plan_destroy(spec: &Spec, inventory: &Inventory, options: &PlanOptions<'_
     }
     for service in &services {
         if planner.is_wanted(service) {
-            planner.destroy_service(service, scope);
+            planner.destroy_service(service, scope, backups);
         }
     }
     if planner.is_target(&Target::Monitoring) {
@@ -45,12 +82,43 @@ pub fn plan_destroy(spec: &Spec, inventory: &Inventory, options: &PlanOptions<'_
     planner.finish()
 }
 
+/// The databases of which it must be known whether a backup holds what they hold, with their services: those that this plan would
+/// drop and that hold data.
+#[must_use]
+pub fn databases_at_stake(spec: &Spec, inventory: &Inventory, options: &PlanOptions<'_>) -> Vec<(ServiceName, DatabaseName)> {
+    let planner = Planner::new(spec, inventory, options);
+    let ours = inventory.databases.iter().filter_map(|(name, database)| {
+        let marker = database.marker().filter(|it| it.same_owner(planner.project(), planner.environment()))?;
+        let service = marker.service.filter(|service| marker.kind == Kind::Database && planner.is_wanted(service))?;
+        let is_readable = matches!(inventory.contents.get(name), Some(Readable::Known(_)));
+        (is_readable && may_hold_data(inventory, name)).then(|| (service, name.clone()))
+    });
+    ours.collect()
+}
+
+/// Whether a database holds data, as far as can be known. What a restore fills holds what its dump holds.
+fn may_hold_data(inventory: &Inventory, name: &DatabaseName) -> bool {
+    let database = inventory.databases.get(name);
+    let marker = database.and_then(Database::marker);
+    let is_being_dropped =
+        database.is_some_and(|it| !it.allow_connections) && marker.as_ref().is_some_and(|marker| marker.dropping);
+    if database.is_some_and(Database::is_invalid) || is_being_dropped || marker.is_some_and(|it| it.kind == Kind::Restore) {
+        return false;
+    }
+    match inventory.contents.get(name) {
+        Some(Readable::Known(contents)) => contents.data_bytes > 0,
+        Some(Readable::Hidden(_)) => true,
+        // Never opened, so nobody has been inside.
+        None => !database.is_some_and(|database| !database.allow_connections && database.acl_is_default),
+    }
+}
+
 impl Planner<'_> {
-    fn destroy_service(&mut self, service: &ServiceName, scope: DestroyScope) {
+    fn destroy_service(&mut self, service: &ServiceName, scope: DestroyScope, backups: &Backups) {
         let databases = self.marked_databases(service);
         let held_back: Vec<DatabaseName> = databases
             .iter()
-            .filter(|(name, _)| !scope.force && self.holds_data(service, name))
+            .filter(|(name, _)| !scope.force && self.would_lose(service, name, backups))
             .map(|(name, _)| name.clone())
             .collect();
         if !held_back.is_empty() {
@@ -93,33 +161,59 @@ impl Planner<'_> {
             .collect()
     }
 
-    /// Whether a database holds data; if so, or if that cannot be known, it is reported as not dropped.
-    fn holds_data(&mut self, service: &ServiceName, name: &DatabaseName) -> bool {
-        let database = self.inventory.databases.get(name);
-        let is_being_dropped =
-            |database: &Database| !database.allow_connections && database.marker().is_some_and(|marker| marker.dropping);
-        if database.is_some_and(|database| database.is_invalid() || is_being_dropped(database)) {
+    /// Whether dropping a database would lose data; if so, or if that cannot be known, it is reported as not dropped.
+    fn would_lose(&mut self, service: &ServiceName, name: &DatabaseName, backups: &Backups) -> bool {
+        if !may_hold_data(self.inventory, name) {
             return false;
         }
-        let detail = match self.inventory.contents.get(name) {
-            Some(Readable::Known(contents)) if contents.data_bytes == 0 => return false,
-            Some(Readable::Known(contents)) => format!("Its tables hold {} bytes.", contents.data_bytes),
-            _ if database.and_then(Database::marker).is_some_and(|marker| marker.kind == Kind::Replaced) => {
-                "It is what a restore replaced, and is kept.".to_owned()
-            }
-            Some(Readable::Hidden(why)) => format!("It cannot be read, because {why}."),
-            // Never opened, so nobody has been inside.
-            None if database.is_some_and(|database| !database.allow_connections && database.acl_is_default) => return false,
-            None => "It was not looked at.".to_owned(),
+        let backed_up = backups.get(name);
+        if let Some(BackedUp::Whole { id }) = backed_up {
+            self.diagnostics.push(
+                Diagnostic::note(Code::PLAN_BACKED_UP, format!("backup \"{id}\" holds what database \"{name}\" holds"))
+                    .about(format!("service \"{service}\""))
+                    .detail("Every row of every table, every sequence and every large object was compared."),
+            );
+            return false;
+        }
+        let (summary, detail) = self.data_that_would_be_lost(name, backed_up);
+        let database = self.inventory.databases.get(name);
+        let is_replaced = database.and_then(Database::marker).is_some_and(|marker| marker.kind == Kind::Replaced);
+        let diagnostic = Diagnostic::error(Code::PLAN_DATA_LOSS, summary).about(format!("service \"{service}\"")).detail(detail);
+        let diagnostic = if is_replaced {
+            diagnostic.hint("Drop it by itself, or everything of the service:").command(format!("pgisle restore {service} -prune"))
+        } else {
+            diagnostic
+                .hint("Back it up, and destroy finds that backup; or drop it with its data:")
+                .command(format!("pgisle backup create -service={service}"))
         };
-        let diagnostic = Diagnostic::error(Code::PLAN_DATA_LOSS, format!("database \"{name}\" holds data and has no backup"))
-            .about(format!("service \"{service}\""))
-            .detail(detail)
-            .hint("Back it up first, and then drop it with its data:")
-            .command(format!("pgisle backup create -service={service}"))
-            .command(format!("pgisle destroy -target=service.{service} -force"));
+        let diagnostic = diagnostic.command(format!("pgisle destroy -target=service.{service} -force"));
         self.block(Address::Service(service.clone(), "database".to_owned()), diagnostic, Vec::new());
         true
+    }
+
+    /// The words for it, first line and detail.
+    fn data_that_would_be_lost(&self, name: &DatabaseName, backed_up: Option<&BackedUp>) -> (String, String) {
+        let no_backup = format!("database \"{name}\" holds data and has no backup");
+        let marker = self.inventory.databases.get(name).and_then(Database::marker);
+        if marker.is_some_and(|marker| marker.kind == Kind::Replaced) {
+            return (format!("database \"{name}\" is kept"), "It is what a restore replaced.".to_owned());
+        }
+        let held = match self.inventory.contents.get(name) {
+            Some(Readable::Known(contents)) => format!("Its tables hold {} bytes.", contents.data_bytes),
+            Some(Readable::Hidden(why)) => format!("It cannot be read, because {why}."),
+            None => "It was not looked at.".to_owned(),
+        };
+        match backed_up {
+            Some(BackedUp::Otherwise { id, why }) => (
+                format!("database \"{name}\" holds what no backup is known to hold"),
+                format!("{held} Its newest proved backup is {id}. {why}"),
+            ),
+            Some(BackedUp::Never { store }) => (no_backup, format!("{held} There is no proved backup of it in \"{store}\".")),
+            Some(BackedUp::Unknown { why }) => {
+                (format!("database \"{name}\" holds data, and whether it has a backup is not known"), format!("{held} {why}"))
+            }
+            Some(BackedUp::Whole { .. }) | None => (no_backup, held),
+        }
     }
 
     fn drop_chain(&self, service: &ServiceName, name: &DatabaseName, database: &Database, logins: &[RoleName]) -> Chain {

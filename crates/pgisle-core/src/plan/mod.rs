@@ -25,7 +25,7 @@ use crate::inventory::Inventory;
 use crate::name::{DatabaseName, RoleName, ServiceName};
 use crate::spec::{Service, Spec};
 
-pub use destroy::{DestroyScope, plan_destroy};
+pub use destroy::{BackedUp, Backups, DestroyScope, databases_at_stake, plan_destroy};
 pub use drift::spec_fingerprint;
 pub use step::{
     Action, Address, Cause, Danger, DatabaseChange, DatabaseGrant, DefaultPrivilege, MembershipOptions, Operation, RoleChange,

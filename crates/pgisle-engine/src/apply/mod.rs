@@ -13,9 +13,10 @@ use pgisle_core::credential::{Credential, Credentials};
 use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::inventory::{Inventory, Readable};
 use pgisle_core::name::{DatabaseName, RoleName, ServiceName};
-use pgisle_core::plan::{DestroyScope, Plan, PlanOptions, Planned, Target, plan, plan_destroy};
+use pgisle_core::plan::{Backups, DestroyScope, Plan, PlanOptions, Planned, Target, databases_at_stake, plan, plan_destroy};
 use pgisle_core::spec::{Access, Spec, SpecSecrets};
 
+use crate::backup::{BackupStore, evidence};
 use crate::clock::now_rfc3339;
 use crate::credential::{Store, StoreError, ensure, system_random};
 use crate::event::{Event, Events};
@@ -41,6 +42,8 @@ pub struct Request<'a> {
     pub intent: Intent,
     /// Only these, when there are any.
     pub targets: &'a [Target],
+    /// Where the backups are that a destroy looks for; without it, databases that hold data are only dropped by force.
+    pub backups: Option<&'a BackupStore>,
     /// Services whose existing objects are taken over.
     pub adopt: &'a BTreeSet<ServiceName>,
     /// Ends the sessions of services that are retired.
@@ -151,7 +154,8 @@ pub async fn preview(request: &Request<'_>, events: Events<'_>) -> Result<Previe
         ensure(request.spec, request.secrets, &mut credentials, &mut system_random, &now_rfc3339());
     }
     let inventory = observe(request, events).await?;
-    let planned = decide(request, &inventory, &credentials);
+    let backups = look_for_backups(request, &inventory, &credentials, events).await;
+    let planned = decide(request, &inventory, &credentials, &backups);
     Ok(Preview { planned, inventory, credentials })
 }
 
@@ -183,7 +187,8 @@ pub(crate) async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: 
         }),
     };
     let credentials = credentials.map_err(ApplyError::Store)?;
-    let planned = decide(request, &inventory, &credentials);
+    let backups = look_for_backups(request, &inventory, &credentials, events).await;
+    let planned = decide(request, &inventory, &credentials, &backups);
     if request.expected.is_some_and(|expected| planned.plan.fingerprint() != expected) {
         return Err(ApplyError::Stale);
     }
@@ -212,7 +217,7 @@ pub(crate) async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: 
     events(Event::ReadingBack);
     let inventory = read_back(request, inventory, execution.contents).await?;
     let credentials = if request.intent == Intent::Apply { credentials } else { forgotten(request, &inventory)? };
-    let remaining = decide(request, &inventory, &credentials).plan;
+    let remaining = decide(request, &inventory, &credentials, &backups).plan;
     Ok(Applied { planned, failures: execution.failures, remaining, inventory, credentials })
 }
 
@@ -264,11 +269,26 @@ async fn read_back(
     Ok(Inventory { contents, ..shared })
 }
 
-fn decide(request: &Request<'_>, inventory: &Inventory, credentials: &Credentials) -> Planned {
-    let options = PlanOptions { credentials, targets: request.targets, adopt: request.adopt, end_sessions: request.end_sessions };
+/// What the backups say of the databases that a destroy would drop. A forced one does not ask.
+async fn look_for_backups(request: &Request<'_>, inventory: &Inventory, credentials: &Credentials, events: Events<'_>) -> Backups {
+    let (Intent::Destroy(DestroyScope { force: false }), Some(store)) = (request.intent, request.backups) else {
+        return Backups::new();
+    };
+    let databases = databases_at_stake(request.spec, inventory, &plan_options(request, credentials));
+    let Request { spec, connect, parallelism, .. } = *request;
+    let look = evidence::Look { spec, connect, store, inventory, parallelism };
+    Box::pin(evidence::look(&look, &databases, events)).await
+}
+
+fn plan_options<'a>(request: &Request<'a>, credentials: &'a Credentials) -> PlanOptions<'a> {
+    PlanOptions { credentials, targets: request.targets, adopt: request.adopt, end_sessions: request.end_sessions }
+}
+
+fn decide(request: &Request<'_>, inventory: &Inventory, credentials: &Credentials, backups: &Backups) -> Planned {
+    let options = plan_options(request, credentials);
     match request.intent {
         Intent::Apply => plan(request.spec, inventory, &options),
-        Intent::Destroy(scope) => plan_destroy(request.spec, inventory, &options, scope),
+        Intent::Destroy(scope) => plan_destroy(request.spec, inventory, &options, scope, backups),
     }
 }
 

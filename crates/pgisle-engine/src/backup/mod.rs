@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod content;
 pub mod create;
 mod error;
+pub(crate) mod evidence;
 pub mod prune;
 pub mod report;
 pub mod restore;

@@ -270,7 +270,9 @@ impl RunLock {
 
     /// Gives the lock back and waits until the connection is gone.
     pub async fn release(self) {
-        // The lock goes with the session; a server that is gone has let go of it already.
+        // The lock goes with the session, which a busy server takes a moment to notice, and who comes next need not wait for that. A
+        // server that is gone has let go of it already.
+        let _unlocked = self.session.query("SELECT pg_catalog.pg_advisory_unlock($1)", &[&self.scope.key()]).await;
         self.session.close().await;
     }
 }

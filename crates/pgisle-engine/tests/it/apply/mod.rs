@@ -85,6 +85,7 @@ impl Project {
             connect: &self.connect,
             store: &self.store,
             intent: self.intent,
+            backups: None,
             targets: &self.targets,
             adopt: &self.adopt,
             end_sessions: self.end_sessions,

@@ -5,6 +5,7 @@ mod content;
 mod create;
 mod damage;
 mod disk;
+mod evidence;
 mod moment;
 mod prune;
 mod restore;
