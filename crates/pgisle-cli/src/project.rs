@@ -19,6 +19,7 @@ use pgisle_engine::local::{find_pgbouncer, server};
 use pgisle_engine::postgres::conninfo::{ConnectOptions, Resolved};
 use pgisle_engine::spec_files::{self, SpecFiles};
 
+use crate::args::address::Address;
 use crate::session::Session;
 
 /// Where the generated files of all environments are.
@@ -154,17 +155,21 @@ impl Project {
         IdentitySource::from_environment(|name| std::env::var_os(name))
     }
 
-    /// The console of the PgBouncer that the services come through; none when they come through none.
-    pub(crate) fn pooler_console(&self, credentials: &Credentials) -> Option<PoolerConsole> {
+    /// The consoles of every PgBouncer that the services come through: at these addresses, or where the settings say, or none when
+    /// they come through none.
+    pub(crate) fn pooler_consoles(&self, credentials: &Credentials, given: &[Address]) -> Vec<PoolerConsole> {
         let settings = &self.spec.settings;
-        let login = credentials.pgbouncer.as_ref().filter(|_| settings.enable_pgbouncer)?;
-        Some(PoolerConsole {
-            host: settings.pgbouncer_host.clone(),
-            port: settings.pgbouncer_port,
+        let Some(login) = credentials.pgbouncer.as_ref().filter(|_| settings.enable_pgbouncer) else { return Vec::new() };
+        let usual = [Address { host: settings.pgbouncer_host.clone(), port: None }];
+        let addresses = if given.is_empty() { &usual[..] } else { given };
+        let console = |address: &Address| PoolerConsole {
+            host: address.host.clone(),
+            port: address.port.unwrap_or(settings.pgbouncer_port),
             user: login.role.to_string(),
             password: login.secret.clone(),
             is_encrypted: self.endpoint().is_encrypted(),
-        })
+        };
+        addresses.iter().map(console).collect()
     }
 
     /// The address that services use.

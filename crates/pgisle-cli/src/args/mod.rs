@@ -1,5 +1,6 @@
 //! The command line as types. What each command takes stands beside the command.
 
+pub(crate) mod address;
 pub(crate) mod dash;
 pub(crate) mod duration;
 pub(crate) mod usage;

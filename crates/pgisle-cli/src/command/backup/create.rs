@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use pgisle_core::backup::DumpFormat;
-use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_engine::backup::create::{self, Event, Request};
 use pgisle_engine::backup::report::Status;
 use pgisle_engine::clock;
 
+use crate::args::address::{self, Address};
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::report::Report;
@@ -23,13 +24,14 @@ use crate::view::{human, json};
 ///
 /// With -consistent all services stand at one moment. Where there is PgBouncer it is paused for the milliseconds that the snapshots
 /// take, so that no service is caught between two of its own transactions; without it the snapshots are taken as close together
-/// as can be, and what lies between them is told.
+/// as can be, and what lies between them is told. Where services come through several, name each with -pooler.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
   $ pgisle backup create
   $ pgisle backup create -service=users -service=chat
   $ pgisle backup create -consistent
+  $ pgisle backup create -consistent -pooler=pooler-1 -pooler=pooler-2:6433
   $ pgisle backup create -format=plain      # data.sql.gz, for psql
   $ pgisle backup create -metrics=/var/lib/node_exporter/pgisle.prom")]
 pub(super) struct Args {
@@ -39,6 +41,9 @@ pub(super) struct Args {
     /// Have all services stand at one moment.
     #[arg(long)]
     consistent: bool,
+    /// Pause this PgBouncer instead of the one at pgbouncer_host and pgbouncer_port (can be repeated: all of them are paused together).
+    #[arg(long, value_name = "HOST:PORT", requires = "consistent", value_parser = address::parse)]
+    pooler: Vec<Address>,
     /// How the data is laid out.
     #[arg(long, value_name = "FORMAT", default_value = "custom")]
     format: Format,
@@ -60,10 +65,13 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let services = super::services(&args.service)?;
     let connect = project.connect_options()?.for_purpose("backup");
     let store = project.backups()?;
-    let mut pooler = None;
+    let mut poolers = Vec::new();
     if args.consistent {
         let credentials = project.store()?.load().map_err(|error| vec![error.diagnostic()])?;
-        pooler = project.pooler_console(&credentials);
+        poolers = project.pooler_consoles(&credentials, &args.pooler);
+        if poolers.is_empty() && !args.pooler.is_empty() {
+            return Err(vec![no_console()]);
+        }
     }
     let request = Request {
         spec: &project.spec,
@@ -76,7 +84,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
             Format::Plain => DumpFormat::Plain,
         },
         consistent: args.consistent,
-        pooler: pooler.as_ref(),
+        poolers: &poolers,
         parallelism: usize::from(session.global.parallelism),
         lock_timeout: session.global.lock_timeout,
     };
@@ -95,4 +103,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         .member("backups", json::backups(made.services.iter().filter_map(|one| one.outcome.as_ref().ok())));
     let failures = made.services.into_iter().filter_map(|one| one.outcome.err());
     Ok(report.diagnostics(failures).diagnostics(made.warnings).diagnostics(warnings).diagnostics(project.warnings))
+}
+
+fn no_console() -> Diagnostic {
+    Diagnostic::error(Code::USAGE, "-pooler needs a user of PgBouncer's console, and there is none")
+        .detail("It is made by an apply with enable_pgbouncer = true, and stands in the generated userlist.txt.")
+        .hint("Set enable_pgbouncer, apply, and reload every PgBouncer with the generated files.")
 }

@@ -52,8 +52,8 @@ pub struct Request<'a> {
     pub format: DumpFormat,
     /// Whether all services are to stand at one moment.
     pub consistent: bool,
-    /// The PgBouncer that the services come through, when it can be told to pause.
-    pub pooler: Option<&'a PoolerConsole>,
+    /// Every PgBouncer that services come through, when they can be told to pause.
+    pub poolers: &'a [PoolerConsole],
     /// How many services are dumped at once.
     pub parallelism: usize,
     /// How long to wait for the backup lock.
@@ -175,7 +175,7 @@ async fn create_locked(request: &Request<'_>, lock: RunLock, events: Events<'_>)
     let mut snapshots: BTreeMap<ServiceName, Snapshot> = BTreeMap::new();
     if request.consistent {
         let random = BackupId::new(crate::clock::now(), std::process::id());
-        let taken = moment::take(openings, request.pooler, &random).await?;
+        let taken = moment::take(openings, request.poolers, &random).await?;
         (made.set, made.pause_ms) = (Some(taken.set), taken.pause_ms);
         made.warnings.extend(taken.warning);
         snapshots = taken.snapshots;

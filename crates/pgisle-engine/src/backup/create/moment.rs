@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use pgisle_core::backup::{BackupId, SetThere};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::ServiceName;
@@ -76,32 +76,18 @@ pub(super) async fn open(connect: &ConnectOptions, subjects: &[Subject]) -> Resu
 /// Takes all snapshots.
 pub(super) async fn take(
     mut openings: Vec<(ServiceName, Opening)>,
-    pooler: Option<&PoolerConsole>,
+    poolers: &[PoolerConsole],
     id: &BackupId,
 ) -> Result<Taken, Diagnostic> {
-    let pause = match pooler {
-        Some(console) => Some(Pause::begin(console).await?),
+    let pause = if poolers.is_empty() { None } else { Some(Pause::begin(poolers).await?) };
+    let agreed = agree(&mut openings).await;
+    // A snapshot that was taken keeps: from here on everyone may write.
+    let pause_ms = match pause {
+        Some(pause) => Some(pause.end().await?),
         None => None,
     };
-    let agreed = agree(&mut openings).await;
-    let kept = match agreed {
-        Ok(agreed) => {
-            let services: Vec<ServiceName> = openings.iter().map(|(service, _)| service.clone()).collect();
-            // A snapshot that was taken keeps: from here on everyone may write.
-            let pause_ms = match pause {
-                Some(pause) => Some(pause.end().await?),
-                None => None,
-            };
-            (agreed, services, pause_ms)
-        }
-        Err(error) => {
-            if let Some(pause) = pause {
-                pause.end().await?;
-            }
-            return Err(error);
-        }
-    };
-    let (Agreed { transactions, spread_ms, is_one }, services, pause_ms) = kept;
+    let Agreed { transactions, spread_ms, is_one } = agreed?;
+    let services: Vec<ServiceName> = openings.iter().map(|(service, _)| service.clone()).collect();
     let snapshots = openings
         .into_iter()
         .zip(transactions)
@@ -147,69 +133,130 @@ fn disagreement(spread_ms: u64, was_paused: bool) -> Diagnostic {
         .hint("Make the set when less is written, or have every writer come through PgBouncer.")
 }
 
-/// PgBouncer, paused. Whatever becomes of us, it goes on: a guard of its own sees our end.
+/// Every PgBouncer, paused. Whatever becomes of us, they go on: guards of their own see our end.
 struct Pause {
-    client: tokio_postgres::Client,
+    paused: Vec<Console>,
     began: Instant,
+}
+
+/// A console, and what tells it to go on when we are gone.
+struct Console {
+    address: PoolerConsole,
+    client: tokio_postgres::Client,
     guard: Option<std::process::Child>,
+    state: State,
+}
+
+/// What a PgBouncer was told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing, or to go on.
+    Running,
+    /// To pause; it has not said that it does.
+    Pausing,
+    /// To pause, and it does.
+    Paused,
 }
 
 impl Pause {
-    async fn begin(console: &PoolerConsole) -> Result<Self, Diagnostic> {
-        let guard = guard(console).await;
-        let mut pause = Self { client: connect(console).await?, began: Instant::now(), guard };
+    async fn begin(poolers: &[PoolerConsole]) -> Result<Self, Diagnostic> {
+        // All of them answer before the first is told to pause.
+        let paused = try_join_all(poolers.iter().map(Console::open)).await?;
+        let mut pause = Self { paused, began: Instant::now() };
         for attempt in 1..=PAUSE_ATTEMPTS {
             pause.began = Instant::now();
-            let reason = match tokio::time::timeout(PAUSE_TIMEOUT, pause.client.simple_query("PAUSE")).await {
-                Ok(Ok(_)) => return Ok(pause),
-                Ok(Err(error)) => {
-                    pause.stand_down();
-                    return Err(cannot_pause(&crate::postgres::connect::describe(&error)));
-                }
-                Err(_) => "a transaction was under way all the time, and everyone waits for it meanwhile",
-            };
-            // PgBouncer takes the next command of a connection only when the one before is done.
-            pause.client = connect(console).await?;
-            resume(&pause.client).await?;
-            if attempt == PAUSE_ATTEMPTS {
-                pause.stand_down();
-                return Err(cannot_pause(reason));
+            // All at once, so that all have the same time for it.
+            let told = join_all(pause.paused.iter_mut().map(Console::pause)).await;
+            if told.iter().all(Result::is_ok) && pause.paused.iter().all(|console| console.state == State::Paused) {
+                return Ok(pause);
             }
-            tokio::time::sleep(PAUSE_GAP).await;
+            pause.release().await?;
+            told.into_iter().collect::<Result<Vec<()>, String>>().map_err(|reason| cannot_pause(&reason))?;
+            if attempt < PAUSE_ATTEMPTS {
+                tokio::time::sleep(PAUSE_GAP).await;
+            }
         }
-        Ok(pause)
+        Err(cannot_pause("a transaction was under way all the time, and everyone waits for it meanwhile"))
     }
 
     /// Lets everyone go on; gives for how long they were held up, in milliseconds.
-    async fn end(self) -> Result<u64, Diagnostic> {
-        resume(&self.client).await?;
-        let pause_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.stand_down();
-        Ok(pause_ms)
+    async fn end(mut self) -> Result<u64, Diagnostic> {
+        self.release().await?;
+        Ok(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn stand_down(mut self) {
-        if let Some(mut guard) = self.guard.take() {
-            // It has nothing to do any more. Had it, an unneeded RESUME would harm nobody.
+    /// One that cannot be told keeps none of the others from being told.
+    async fn release(&mut self) -> Result<(), Diagnostic> {
+        let released = join_all(self.paused.iter_mut().map(Console::release)).await;
+        released.into_iter().collect()
+    }
+}
+
+impl Console {
+    async fn open(address: &PoolerConsole) -> Result<Self, Diagnostic> {
+        let client = connect(address).await?;
+        Ok(Self { guard: guard(address).await, client, address: address.clone(), state: State::Running })
+    }
+
+    /// Gives why it will not pause. That it only has not come to it is no reason; the state says so.
+    async fn pause(&mut self) -> Result<(), String> {
+        self.state = State::Pausing;
+        match tokio::time::timeout(PAUSE_TIMEOUT, self.client.simple_query("PAUSE")).await {
+            Ok(Ok(_)) => self.state = State::Paused,
+            Ok(Err(error)) => {
+                let refused = error.as_db_error().is_some();
+                self.state = if refused { State::Running } else { State::Pausing };
+                return Err(format!("{} says: {}", self.address.place(), crate::postgres::connect::describe(&error)));
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self) -> Result<(), Diagnostic> {
+        if self.state == State::Running {
+            return Ok(());
+        }
+        if self.state == State::Pausing {
+            // PgBouncer takes the next command of a connection only when the one before is done.
+            self.client = connect(&self.address).await?;
+        }
+        resume(&self.address, &self.client).await?;
+        self.state = State::Running;
+        Ok(())
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        // One that still holds its clients up is left to its guard, whose pipe closes here as it does when we are killed.
+        if let Some(mut guard) = self.guard.take().filter(|_| self.state == State::Running) {
             let _gone = guard.kill();
             let _reaped = guard.wait();
         }
     }
 }
 
-fn cannot_pause(reason: &str) -> Diagnostic {
-    moment_diagnostic("PgBouncer cannot be paused", reason)
-        .hint("It goes on as before. Try again when no long transaction runs, or do without -consistent.")
+impl PoolerConsole {
+    fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
 }
 
-async fn resume(client: &tokio_postgres::Client) -> Result<(), Diagnostic> {
+fn cannot_pause(reason: &str) -> Diagnostic {
+    moment_diagnostic("PgBouncer cannot be paused", reason)
+        .hint("Everyone goes on as before. Try again when no long transaction runs, or do without -consistent.")
+}
+
+async fn resume(address: &PoolerConsole, client: &tokio_postgres::Client) -> Result<(), Diagnostic> {
     let resumed = tokio::time::timeout(CONSOLE_TIMEOUT, client.simple_query("RESUME")).await;
     let reason = match resumed {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) => crate::postgres::connect::describe(&error),
         Err(_) => "it does not answer".to_owned(),
     };
-    Err(moment_diagnostic("PgBouncer cannot be told to go on", &reason).hint("Tell it yourself, on its console:").command("RESUME"))
+    let summary = format!("PgBouncer at {} cannot be told to go on", address.place());
+    Err(moment_diagnostic(&summary, &reason).hint("Tell it yourself, on its console:").command("RESUME"))
 }
 
 fn moment_diagnostic(summary: &str, reason: &str) -> Diagnostic {
@@ -242,7 +289,7 @@ async fn connect(console: &PoolerConsole) -> Result<tokio_postgres::Client, Diag
         let version = client.simple_query("SHOW VERSION").await?;
         Ok::<_, tokio_postgres::Error>((client, version.iter().any(|one| matches!(one, SimpleQueryMessage::Row(_)))))
     };
-    let place = format!("{}:{}", console.host, console.port);
+    let place = console.place();
     match tokio::time::timeout(CONSOLE_TIMEOUT, attempt).await {
         Ok(Ok((client, true))) => Ok(client),
         Ok(Ok((_, false))) => Err(moment_diagnostic(&format!("{place} is not PgBouncer's console"), "it does not say its version")),

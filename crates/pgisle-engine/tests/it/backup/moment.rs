@@ -4,8 +4,9 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use pgisle_core::credential::Credentials;
+use pgisle_core::credential::{Credential, Credentials};
 use pgisle_engine::backup::catalog::Backup;
 use pgisle_engine::backup::create::PoolerConsole;
 use pgisle_engine::local::pooler::{self, Pooler, PoolerOptions};
@@ -78,6 +79,21 @@ async fn start(site: &Site, credentials: &Credentials, program: &PgBouncer, fold
     pooler::start(&folder.join("pooler"), Account::for_servers().unwrap().as_ref(), program, &options).await.unwrap()
 }
 
+fn console(port: u16, login: &Credential) -> PoolerConsole {
+    PoolerConsole {
+        host: "127.0.0.1".to_owned(),
+        port,
+        user: login.role.to_string(),
+        password: login.secret.clone(),
+        is_encrypted: false,
+    }
+}
+
+/// A folder that the servers' account can read.
+fn open_folder() -> tempfile::TempDir {
+    tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap()
+}
+
 async fn site() -> (Site, Credentials) {
     let site = Site::new(TWO).await;
     for service in ["users", "chat"] {
@@ -95,17 +111,11 @@ async fn money_that_is_under_way_is_in_the_set_once() {
     }
     for program in programs {
         let (mut site, credentials) = site().await;
-        let folder = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+        let folder = open_folder();
         let pooler = start(&site, &credentials, &program, folder.path()).await;
         let login = credentials.pgbouncer.as_ref().unwrap();
         site.consistent = true;
-        site.pooler = Some(PoolerConsole {
-            host: "127.0.0.1".to_owned(),
-            port: pooler.port,
-            user: login.role.to_string(),
-            password: login.secret.clone(),
-            is_encrypted: false,
-        });
+        site.poolers = vec![console(pooler.port, login)];
         let (goes_on, moves) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU32::new(0)));
         let (users, chat) = (client(pooler.port, &credentials, "users").await, client(pooler.port, &credentials, "chat").await);
         let mover = tokio::spawn(move_money(users, chat, Arc::clone(&goes_on), Arc::clone(&moves)));
@@ -130,18 +140,12 @@ async fn money_that_is_under_way_is_in_the_set_once() {
 async fn a_transaction_that_does_not_end_is_not_waited_for_and_the_services_go_on() {
     let Some(program) = find_pgbouncers().await.into_iter().next() else { skip!("PgBouncer is not installed") };
     let (mut site, credentials) = site().await;
-    let folder = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+    let folder = open_folder();
     let pooler = start(&site, &credentials, &program, folder.path()).await;
     let login = credentials.pgbouncer.as_ref().unwrap();
     site.consistent = true;
-    let console = PoolerConsole {
-        host: "127.0.0.1".to_owned(),
-        port: pooler.port,
-        user: login.role.to_string(),
-        password: login.secret.clone(),
-        is_encrypted: false,
-    };
-    site.pooler = Some(console.clone());
+    let console = console(pooler.port, login);
+    site.poolers = vec![console.clone()];
     let long = client(pooler.port, &credentials, "users").await;
     long.batch_execute("BEGIN; UPDATE account SET balance = balance").await.unwrap();
     let services = [];
@@ -153,10 +157,89 @@ async fn a_transaction_that_does_not_end_is_not_waited_for_and_the_services_go_o
     assert!(site.list().await.backups.is_empty());
     assert!(site.create().await.set.unwrap().is_consistent);
     // One who is not let into the console changes nothing either.
-    site.pooler = Some(PoolerConsole { password: pgisle_core::secret::Secret::new("wrong"), ..console });
+    site.poolers = vec![PoolerConsole { password: pgisle_core::secret::Secret::new("wrong"), ..console }];
     let refused = pgisle_engine::backup::create::create(&site.request(&services), &|_| {}).await.unwrap_err().to_string();
     assert!(refused.contains("PI0809") && !refused.contains("wrong"), "{refused}");
     assert!(pooler::stop(&folder.path().join("pooler")).await.unwrap());
+}
+
+#[tokio::test]
+async fn with_several_poolers_all_stand_still_at_once() {
+    let Some(program) = find_pgbouncers().await.into_iter().next_back() else { skip!("PgBouncer is not installed") };
+    let (mut site, credentials) = site().await;
+    let folders = [open_folder(), open_folder()];
+    let mut poolers = Vec::new();
+    for folder in &folders {
+        poolers.push(start(&site, &credentials, &program, folder.path()).await);
+    }
+    let login = credentials.pgbouncer.as_ref().unwrap();
+    site.consistent = true;
+    site.poolers = poolers.iter().map(|pooler| console(pooler.port, login)).collect();
+    let (goes_on, moves) = (Arc::new(AtomicBool::new(true)), [(); 2].map(|()| Arc::new(AtomicU32::new(0))));
+    let mut movers = Vec::new();
+    for (pooler, moves) in poolers.iter().zip(&moves) {
+        let (users, chat) = (client(pooler.port, &credentials, "users").await, client(pooler.port, &credentials, "chat").await);
+        movers.push(tokio::spawn(move_money(users, chat, Arc::clone(&goes_on), Arc::clone(moves))));
+    }
+    for _ in 0..5 {
+        let before = moves.each_ref().map(|moves| moves.load(Ordering::Relaxed));
+        let made = site.create().await;
+        let set = made.set.clone().unwrap();
+        assert!(set.is_consistent && made.warnings.is_empty() && made.pause_ms.is_some(), "{set:?}");
+        let backups: Vec<Backup> = made.services.into_iter().map(|one| one.outcome.unwrap()).collect();
+        let sum = balance(&site, &backups[0]).await + balance(&site, &backups[1]).await;
+        assert_eq!(sum, TOTAL, "held back for {:?} ms", made.pause_ms);
+        assert_eq!(backups[0].manifest.snapshot.transactions, backups[1].manifest.snapshot.transactions);
+        for (moves, before) in moves.iter().zip(before) {
+            until(async || moves.load(Ordering::Relaxed) > before).await;
+        }
+    }
+    goes_on.store(false, Ordering::Relaxed);
+    for mover in movers {
+        mover.await.unwrap();
+    }
+
+    // One that does not answer keeps the other from being paused at all; one that does not come to it lets the other go.
+    let services = [];
+    let gone = PoolerConsole { port: 1, ..console(poolers[0].port, login) };
+    site.poolers = vec![console(poolers[0].port, login), gone];
+    let refused = pgisle_engine::backup::create::create(&site.request(&services), &|_| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("PI0809") && refused.contains("127.0.0.1:1"), "{refused}");
+    let first = client(poolers[0].port, &credentials, "users").await;
+    first.batch_execute("UPDATE account SET balance = balance").await.unwrap();
+
+    site.poolers = poolers.iter().map(|pooler| console(pooler.port, login)).collect();
+    let long = client(poolers[1].port, &credentials, "chat").await;
+    long.batch_execute("BEGIN; UPDATE account SET balance = balance").await.unwrap();
+    {
+        let request = site.request(&services);
+        let mut run = Box::pin(pgisle_engine::backup::create::create(&request, &|_| {}));
+        let held_up = async {
+            until(async || tokio::time::timeout(Duration::from_millis(100), first.batch_execute("SELECT 1")).await.is_err()).await;
+        };
+        tokio::select! {
+            _ = &mut run => panic!("the second one cannot pause"),
+            () = held_up => {}
+        }
+        // Like a kill: the guards see the end of their pipes.
+        drop(run);
+    }
+    let third = client(poolers[0].port, &credentials, "users").await;
+    let goes_on = tokio::time::timeout(Duration::from_secs(10), third.batch_execute("UPDATE account SET balance = balance")).await;
+    goes_on.expect("the first PgBouncer goes on").unwrap();
+    long.batch_execute("COMMIT").await.unwrap();
+    assert!(site.create().await.set.unwrap().is_consistent);
+    for folder in &folders {
+        assert!(pooler::stop(&folder.path().join("pooler")).await.unwrap());
+    }
+}
+
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < Duration::from_secs(20), "it does not come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

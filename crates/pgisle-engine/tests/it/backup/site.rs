@@ -32,7 +32,7 @@ pub(super) struct Site {
     pub(super) identities: IdentitySource,
     pub(super) format: DumpFormat,
     pub(super) consistent: bool,
-    pub(super) pooler: Option<PoolerConsole>,
+    pub(super) poolers: Vec<PoolerConsole>,
     folder: TempDir,
 }
 
@@ -53,7 +53,7 @@ impl Site {
         let folder = TempDir::new().unwrap();
         let store = folder_store(folder.path());
         let identities = IdentitySource::from_environment(|_| None);
-        Self { cluster, project, store, identities, format: DumpFormat::Custom, consistent: false, pooler: None, folder }
+        Self { cluster, project, store, identities, format: DumpFormat::Custom, consistent: false, poolers: Vec::new(), folder }
     }
 
     /// Where this project's objects are.
@@ -76,7 +76,7 @@ impl Site {
             services,
             format: self.format,
             consistent: self.consistent,
-            pooler: self.pooler.as_ref(),
+            poolers: &self.poolers,
             parallelism: 2,
             lock_timeout: Duration::ZERO,
         }
