@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use pgisle_core::credential::{Credentials, Rotation, ServiceCredentials};
+use pgisle_core::credential::{Credential, Credentials, Rotation, ServiceCredentials};
 use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::name::{RoleName, ServiceName};
 use pgisle_core::plan::{Action, RoleChange, Step, Target};
@@ -19,6 +19,7 @@ use crate::apply::{self, Applied, ApplyError, Intent, Request};
 use crate::clock::now_rfc3339;
 use crate::credential::{rotation, system_random};
 use crate::event::Events;
+use crate::fault;
 use crate::postgres::Session;
 
 /// How often the sessions of an old login are counted while waiting for them to end.
@@ -47,23 +48,37 @@ pub async fn begin(
     events: Events<'_>,
 ) -> Result<Rotated, Vec<Diagnostic>> {
     let now = now_rfc3339();
-    transit(request, services, |service, logins| {
+    let begun = transit(request, services, |service, logins| {
         rotation::begin(service, request.secrets, logins, &mut system_random, &now).map(|_begun| ())
     })?;
+    let made = made(services, |name| begun.services.get(name)?.pending.clone());
     let applied = apply_to(request, services, events).await?;
     // A service whose new login the server does not know yet goes on with the old one.
     let failed = |name: &ServiceName| applied.failures.iter().any(|failure| concerns(&failure.address, name));
     let published: BTreeSet<ServiceName> = services.iter().filter(|name| !failed(name)).cloned().collect();
-    let credentials = transition(request, &published, &applied.credentials, rotation::publish)?;
+    fault::stage("rotate.applied");
+    let credentials = transition(request, &published, &applied.credentials, publication(&made))?;
     Ok(Rotated { applied, credentials, services: published })
 }
 
-/// Makes the login that each of these services was given its own.
+/// Makes the login that each service was given by [`begin`] its own. Where another run has done that meanwhile, it is done.
 ///
 /// # Errors
-/// The store cannot be used, or someone else has published it meanwhile.
-pub fn publish(request: &Request<'_>, services: &BTreeSet<ServiceName>) -> Result<(), Vec<Diagnostic>> {
-    transit(request, services, rotation::publish).map(|_saved| ())
+/// The store cannot be used, or someone else has rotated a service meanwhile.
+pub fn publish(request: &Request<'_>, begun: &Rotated) -> Result<(), Vec<Diagnostic>> {
+    let made = made(&begun.services, |name| Some(begun.credentials.services.get(name)?.active.clone()));
+    transit(request, &begun.services, publication(&made)).map(|_saved| ())
+}
+
+type Made = BTreeMap<ServiceName, Credential>;
+
+/// The logins that a rotation has made.
+fn made(services: &BTreeSet<ServiceName>, of: impl Fn(&ServiceName) -> Option<Credential>) -> Made {
+    services.iter().filter_map(|name| Some((name.clone(), of(name)?))).collect()
+}
+
+fn publication(made: &Made) -> impl FnMut(&Service, &mut ServiceCredentials) -> Result<(), Diagnostic> {
+    |service, logins| made.get(&service.name).map_or(Ok(()), |made| rotation::publish(service, logins, made))
 }
 
 /// Shuts the old login of each service out, once nobody uses it any more, waiting no longer than `wait`.

@@ -17,7 +17,9 @@ use crate::view::{human, json};
 /// Reads the files, looks at the cluster, and shows each step from the one to the other: what is added (+), changed (~) and
 /// removed (-), why, and what it costs. Changes nothing, and takes no lock. With -v the SQL of each step is shown.
 ///
-/// What pgisle may not do with this login is listed too, with the statements that someone with more rights has to run.
+/// What pgisle may not do with this login, or not without a decision, is listed too, with the statements that someone with more rights
+/// has to run. For plan that is a warning, and its exit code is that of what it was asked: whether there is something to do. It is apply
+/// that ends with 1 when something is left.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 

@@ -75,7 +75,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
             diagnostics.extend(site.project.refresh_pooler(&rotated.credentials).await.err());
             // Only now: whoever is interrupted before this runs the same command again.
             if !args.finish {
-                rotate::publish(&site.request(&change), &rotated.services)?;
+                rotate::publish(&site.request(&change), &rotated)?;
             }
             files
         }

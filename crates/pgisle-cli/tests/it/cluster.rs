@@ -165,6 +165,28 @@ async fn work_for_someone_with_more_rights_is_named_and_the_rest_is_done() {
     assert!(!second.contains("vector"), "{second}");
 }
 
+/// What plan shows as a warning is what apply ends with.
+#[tokio::test]
+async fn blocked_work_is_a_warning_of_plan_and_an_error_of_apply() {
+    let cluster = Cluster::start().await;
+    let place = project(&cluster);
+    cluster.psql("CREATE DATABASE shop_billing").await;
+    for (arguments, code, severity) in [
+        (&["plan"][..], 0, "warning"),
+        (&["plan", "-detailed-exitcode"], 2, "warning"),
+        (&["apply", "-auto-approve"], 1, "error"),
+        (&["plan", "-detailed-exitcode"], 0, "warning"),
+        (&["apply", "-auto-approve"], 1, "error"),
+        (&["apply", "-auto-approve", "-allow-incomplete"], 0, "warning"),
+    ] {
+        let text = place.seen(arguments);
+        assert!(text.contains(&format!("exit: {code}\n")), "{text}");
+        assert!(text.contains(&format!("{severity}[PI0301]")) && text.contains("error[") == (code == 1), "{text}");
+        let document = document(&place, arguments);
+        assert_eq!((&document["exit_code"], &document["diagnostics"][0]["severity"]), (&code.into(), &severity.into()));
+    }
+}
+
 #[tokio::test]
 async fn isolation_is_proved_and_a_leak_is_found() {
     let cluster = Cluster::start().await;

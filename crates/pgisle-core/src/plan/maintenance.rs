@@ -10,15 +10,24 @@ use crate::name::{DatabaseName, RoleName};
 impl Planner<'_> {
     /// Fences the maintenance databases, before there is any login that could use them.
     pub(super) fn maintenance(&mut self) {
-        if !self.spec.settings.fence_maintenance_databases || !self.is_target(&Target::Cluster) {
+        let (is_whole, adopted) = (self.is_target(&Target::Cluster), self.adopted_roles());
+        if !self.spec.settings.fence_maintenance_databases || !is_whole && adopted.is_empty() {
             return;
         }
         let was_fenced = self.was_fenced();
         for name in self.maintenance_databases() {
             let Some(database) = self.inventory.databases.get(&name) else { continue };
-            let Some(action) = self.maintenance_fence(&name, database) else { continue };
+            // Whoever is adopted was someone else's when the fence was put up, and was let through it.
+            let action = if is_whole { self.maintenance_fence(&name, database) } else { shut_out(&name, database, &adopted) };
+            let Some(action) = action else { continue };
             let address = Address::Cluster(name.as_str().to_owned());
-            let cause = if was_fenced && !database.acl_is_default { Cause::Drift } else { Cause::Missing };
+            let cause = if !is_whole {
+                Cause::Adopted
+            } else if was_fenced && !database.acl_is_default {
+                Cause::Drift
+            } else {
+                Cause::Missing
+            };
             let step = Step { address: address.clone(), action, danger: Danger::Access, cause };
             if self.may_own(&database.owner) {
                 self.plan.before.push(self.unit(UnitPlace::Maintenance, None, vec![step]));
@@ -78,7 +87,8 @@ impl Planner<'_> {
         {
             keepers.insert(role, BTreeSet::from(["CONNECT"]));
         }
-        let intruders: Vec<Grantee> = self.service_logins().filter(|role| !held(role).is_empty()).map(Grantee::Role).collect();
+        let ours: BTreeSet<RoleName> = self.service_logins().chain(adopted).collect();
+        let intruders: Vec<Grantee> = ours.into_iter().filter(|role| !held(role).is_empty()).map(Grantee::Role).collect();
         if !intruders.is_empty() {
             revoke.push(DatabaseGrant { grantees: intruders, privileges: None, grant_option_only: false });
         }
@@ -134,4 +144,12 @@ impl Planner<'_> {
         let is_services = |role: &crate::inventory::Role| role.marker().is_some_and(|marker| marker.kind != Kind::Monitoring);
         self.inventory.roles.iter().filter(move |(_, role)| is_services(role)).map(|(name, _)| name.clone())
     }
+}
+
+/// Takes everything on a maintenance database from these roles, where they have anything.
+fn shut_out(name: &DatabaseName, database: &Database, roles: &BTreeSet<RoleName>) -> Option<Action> {
+    let holds = |role: &RoleName| database.acl.iter().any(|item| item.grantee == Grantee::Role(role.clone()));
+    let grantees: Vec<Grantee> = roles.iter().filter(|role| holds(role)).cloned().map(Grantee::Role).collect();
+    let revoke = vec![DatabaseGrant { grantees, privileges: None, grant_option_only: false }];
+    (!revoke[0].grantees.is_empty()).then(|| Action::FenceDatabase { database: name.clone(), revoke, grant: Vec::new() })
 }

@@ -10,7 +10,7 @@
 //! next. Between `publish` and `finish` the service's sessions under the old login drain; nothing here watches them.
 //! A transition that does not fit the state changes nothing and says which one would.
 
-use pgisle_core::credential::{Rotation, ServiceCredentials};
+use pgisle_core::credential::{Credential, Rotation, ServiceCredentials};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::spec::{Service, SpecSecrets};
 
@@ -55,14 +55,20 @@ pub fn begin(
     }
 }
 
-/// Makes the new login the active one; the old one drains.
+/// Makes the login that a rotation has made the active one; the old one drains. Where another run has taken the same rotation up
+/// and published it already, nothing is left to do.
 ///
 /// # Errors
-/// When no rotation has begun.
-pub fn publish(service: &Service, logins: &mut ServiceCredentials) -> Result<(), Diagnostic> {
-    let Some(new) = logins.pending.take() else {
-        return Err(wrong_state(service, "no rotation has begun")
-            .hint("A new login is published only after it was made and the server knows it."));
+/// When the login that waits, or the one in use, is not that one.
+pub fn publish(service: &Service, logins: &mut ServiceCredentials, made: &Credential) -> Result<(), Diagnostic> {
+    if logins.pending.is_none() && logins.active == *made {
+        return Ok(());
+    }
+    let Some(new) = logins.pending.take_if(|pending| pending == made) else {
+        return Err(wrong_state(service, "another run has rotated this service meanwhile")
+            .detail("The login that this run has made is not the one that waits to be used.")
+            .hint("See which login is in use, and which is shut out:")
+            .command("pgisle status"));
     };
     logins.draining = Some(std::mem::replace(&mut logins.active, new));
     logins.active_slot = logins.active_slot.other();

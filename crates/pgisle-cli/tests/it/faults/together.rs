@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pgisle_testkit::Cluster;
 
-use super::server::{continued, stopped};
+use super::server::{continued, stopped, stopped_by};
 use super::watcher::Watcher;
 use super::{SPEC, assert_logins_work, assert_same, catalog, cluster, ends, logins, place, text};
 
@@ -75,4 +75,45 @@ async fn nobody_gets_into_a_database_while_it_is_made() {
         assert!(seen.refused.keys().all(|code| ["3D000", "42501", "55000"].contains(&code.as_str())), "{seen:?}");
     }
     assert_logins_work(&cluster, &place).await;
+}
+
+#[tokio::test]
+async fn of_two_rotations_of_a_service_both_end_well_or_one_is_told_why_not() {
+    let cluster = cluster(Cluster::builder()).await;
+    let place = place(&cluster, SPEC);
+    ends(&place, &["apply", "-auto-approve"], 0).await;
+    let rotate: &[&str] = &["rotate", "orders"];
+    // The first has told the server; the second takes the same rotation up and brings it to its end.
+    let first = stopped_by(&place, rotate, "PGISLE_FAULT_STOP_AT", "rotate.applied").await.unwrap();
+    ends(&place, rotate, 0).await;
+    let published = logins(&place);
+    let (code, said) = continued(first).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(logins(&place), published);
+    assert_logins_work(&cluster, &place).await;
+    ends(&place, &["rotate", "orders", "-finish"], 0).await;
+
+    // The first holds the lock.
+    let first = stopped(&place, rotate, "statement:1").await.unwrap();
+    let said = ends(&place, &["rotate", "orders", "-lock-timeout=0s"], 75).await;
+    assert!(said.contains(&format!("pgisle apply pid {} on ", first.id().unwrap())), "{said}");
+    let (code, said) = continued(first).await;
+    assert_eq!(code, Some(0), "{said}");
+
+    // Three at once, and nobody stops anybody.
+    for _ in 0..3 {
+        ends(&place, &["rotate", "orders", "-finish"], 0).await;
+        let runs = [0; 3].map(|_| place.run(&["rotate", "orders", "-lock-timeout=1m"], &[]));
+        let [one, two, three] = runs;
+        let (one, two, three) = tokio::join!(one, two, three);
+        let mut done = 0;
+        for output in [one, two, three] {
+            let said = text(&output);
+            done += u32::from(output.status.success());
+            assert!(output.status.success() || said.contains("the last rotation is not finished"), "{said}");
+        }
+        assert!(done > 0);
+        assert_logins_work(&cluster, &place).await;
+        ends(&place, &["plan", "-detailed-exitcode"], 0).await;
+    }
 }

@@ -2,6 +2,7 @@
 
 use pgisle_core::diagnostic::Code;
 use pgisle_core::name::ServiceName;
+use pgisle_core::plan::Target;
 use pgisle_testkit::Cluster;
 
 use super::Project;
@@ -59,5 +60,29 @@ async fn adoption_makes_an_island_of_a_database_that_its_service_owned() {
         assert!(client.batch_execute("GRANT CONNECT ON DATABASE link_users TO PUBLIC").await.is_ok());
         let public = cluster.psql("SELECT has_database_privilege('public', 'link_users', 'CONNECT')").await;
         assert_eq!(public.trim(), "f", "the service cannot open its database any more");
+    }
+}
+
+/// An apply before the adoption has let the login through the fence of the maintenance databases, for it was someone else's then.
+#[tokio::test]
+async fn who_is_adopted_loses_what_the_fence_had_left_it() {
+    const HELD: &str = "SELECT count(*) FROM pg_database AS d, aclexplode(d.datacl) AS a \
+        WHERE d.datname IN ('postgres', 'template1') AND a.grantee = 'link_users_user'::regrole";
+    for is_targeted in [true, false] {
+        let cluster = Cluster::start().await;
+        as_terraform_left_it(&cluster).await;
+        let mut project = Project::new(&cluster, SPEC);
+        project.apply().await;
+        assert_eq!(cluster.psql(HELD).await, "3", "CONNECT and TEMPORARY, and CONNECT");
+        let users = ServiceName::parse("users").unwrap();
+        project.adopt = [users.clone()].into();
+        // As `pgisle adopt` does it, and as an apply of everything would.
+        project.targets = if is_targeted { vec![Target::Service(users)] } else { Vec::new() };
+        project.apply().await;
+        assert_eq!(cluster.psql(HELD).await, "0");
+        (project.adopt, project.targets) = Default::default();
+        project.assert_settled().await;
+        assert!(cluster.connect_as("link_users_user", "kept-password", "postgres").await.is_err());
+        cluster.connect_as("link_users_user", "kept-password", "link_users").await.unwrap();
     }
 }

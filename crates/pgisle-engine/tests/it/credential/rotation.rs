@@ -1,4 +1,4 @@
-use pgisle_core::credential::{Credentials, Rotation, ServiceCredentials, Slot};
+use pgisle_core::credential::{Credential, Credentials, Rotation, ServiceCredentials, Slot};
 use pgisle_core::diagnostic::Code;
 use pgisle_core::secret::Secret;
 use pgisle_core::spec::{Access, Service, SpecSecrets};
@@ -31,7 +31,9 @@ fn two_rotations_go_there_and_back() {
         assert_eq!((new.role.as_str(), new.created_at.as_str()), (role, "later"));
         assert!(new.verifier.matches(&new.secret) && new.secret != old.secret);
 
-        publish(&service, &mut logins).unwrap();
+        publish(&service, &mut logins, &new).unwrap();
+        // Two runs may have taken up the same rotation.
+        publish(&service, &mut logins, &new).unwrap();
         assert_eq!((logins.rotation(), logins.active_slot), (Rotation::Published, slot));
         assert_eq!((&logins.active, logins.draining.as_ref()), (&new, Some(&old)));
 
@@ -56,7 +58,8 @@ fn an_interrupted_rotation_goes_on_with_the_same_secret() {
     let begun = step(&|logins| assert_eq!(begin_now(&service, logins), Begun::New));
     let resumed = step(&|logins| assert_eq!(begin_now(&service, logins), Begun::Resumed));
     assert_eq!(begun, resumed);
-    let published = step(&|logins| publish(&service, logins).unwrap());
+    let new = begun.pending.clone().unwrap();
+    let published = step(&|logins| publish(&service, logins, &new).unwrap());
     assert_eq!(Some(&published.active), begun.pending.as_ref());
     // An apply in the middle of a rotation leaves it alone.
     let mut credentials = plain_store(project.path()).load().unwrap();
@@ -70,7 +73,7 @@ fn a_rotation_can_be_taken_back_until_it_is_finished() {
     let before = logins.clone();
     begin_now(&service, &mut logins);
     let begun = logins.clone();
-    publish(&service, &mut logins).unwrap();
+    publish(&service, &mut logins, begun.pending.as_ref().unwrap()).unwrap();
     withdraw(&service, &mut logins).unwrap();
     assert_eq!(logins, begun);
     abandon(&service, &mut logins).unwrap();
@@ -83,14 +86,18 @@ fn what_does_not_fit_the_state_changes_nothing() {
     let mut begun = idle.clone();
     begin_now(&service, &mut begun);
     let mut published = begun.clone();
-    publish(&service, &mut published).unwrap();
+    publish(&service, &mut published, begun.pending.as_ref().unwrap()).unwrap();
     type Transition = fn(&Service, &mut ServiceCredentials) -> Result<(), pgisle_core::diagnostic::Diagnostic>;
     let begin_again: Transition =
         |service, logins| begin(service, &SpecSecrets::default(), logins, &mut system_random, NOW).map(|_| ());
+    let publish_other: Transition = |service, logins| {
+        let other = Credential { created_at: "another time".to_owned(), ..logins.active.clone() };
+        publish(service, logins, &other)
+    };
     let cases: [(&ServiceCredentials, &[Transition]); 3] = [
-        (&idle, &[publish, finish, withdraw, abandon]),
-        (&begun, &[finish, withdraw]),
-        (&published, &[publish, abandon, begin_again]),
+        (&idle, &[publish_other, finish, withdraw, abandon]),
+        (&begun, &[publish_other, finish, withdraw]),
+        (&published, &[publish_other, abandon, begin_again]),
     ];
     for (state, transitions) in cases {
         for transition in transitions {
