@@ -72,7 +72,7 @@ const RESTORE_HEADER: &str = "\
 pub(crate) fn artifacts(spec: &Spec) -> Vec<Artifact> {
     let connection = connection_settings(&spec.settings);
     let backup = format!("{connection}{}{}", services(spec, true), backup_settings(&spec.settings));
-    let restore = format!("{connection}{}", services(spec, false));
+    let restore = format!("{connection}{}{}", marks(&spec.settings), services(spec, false));
     let mut artifacts = vec![
         Artifact::program(BACKUP_PATH, script(spec, "backup-databases.sh", BACKUP_HEADER, &backup, BACKUP)),
         Artifact::program(RESTORE_PATH, script(spec, "restore-database.sh", RESTORE_HEADER, &restore, RESTORE)),
@@ -117,6 +117,13 @@ pub(super) fn folder(settings: &Settings) -> &str {
 /// Whether backups go to a store that only pgisle itself can write to.
 pub(super) fn is_remote(settings: &Settings) -> bool {
     settings.backup_storage_path.starts_with("s3://")
+}
+
+/// Whose mark a database gets that was replaced.
+fn marks(settings: &Settings) -> String {
+    // Quoted whatever it is: a bare word may be a command's name, which shellcheck takes for a slip.
+    let project = settings.name_prefix.replace('\'', r"'\''");
+    format!("PROJECT='{project}'\nENVIRONMENT='{}'\n", settings.environment)
 }
 
 fn backup_settings(settings: &Settings) -> String {

@@ -227,6 +227,15 @@ confirm() {
   [[ $answer == yes ]] || die 'not confirmed'
 }
 
+# What pgisle knows a database by that a restore has replaced: status lists it, and restore -undo and -prune take it.
+mark() {
+  local source=${FILE##*/} database=${REPLACED//\\/\\\\}
+  # Both stand in strings of JSON.
+  source=${source//[^A-Za-z0-9._-]/_} database=${database//\"/\\\"}
+  printf 'pgisle: {"v":1,"project":"%s","environment":"%s","kind":"replaced","service":"%s","database":"%s","restore":{"source":"%s","at":"%s"}}' \
+    "$PROJECT" "$ENVIRONMENT" "$SERVICE" "$database" "$source" "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+}
+
 # Gives the restored database what the live one has, and its name.
 swap() {
   REPLACED=${BASE}__replaced_$NOW
@@ -254,7 +263,7 @@ SQL
   IS_CLOSED=yes
   # Ending a session needs the rights of its role, which an administrator who is no superuser takes for one transaction that is
   # rolled back.
-  ask "$MAINTENANCE" -v live="$DATABASE" -v scratch="$SCRATCH" -v replaced="$REPLACED" >/dev/null 2>"$WORK/errors" <<'SQL' || die_with "the databases cannot be swapped" "$WORK/errors"
+  ask "$MAINTENANCE" -v live="$DATABASE" -v scratch="$SCRATCH" -v replaced="$REPLACED" -v mark="$(mark)" >/dev/null 2>"$WORK/errors" <<'SQL' || die_with "the databases cannot be swapped" "$WORK/errors"
 ALTER DATABASE :"live" ALLOW_CONNECTIONS false;
 BEGIN;
 SELECT DISTINCT format('GRANT %I TO CURRENT_USER', a.usename) FROM pg_stat_activity AS a
@@ -264,7 +273,7 @@ ROLLBACK;
 BEGIN;
 ALTER DATABASE :"live" RENAME TO :"replaced";
 ALTER DATABASE :"scratch" RENAME TO :"live";
-COMMENT ON DATABASE :"replaced" IS 'replaced by restore-database.sh, kept until it is dropped by hand';
+COMMENT ON DATABASE :"replaced" IS :'mark';
 ALTER DATABASE :"live" ALLOW_CONNECTIONS true;
 COMMIT;
 SQL

@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use pgisle_core::artifact::{Endpoint, generate};
+use pgisle_core::backup::restore::{Leftover, leftovers};
 use pgisle_core::credential::Credentials;
+use pgisle_engine::backup::restore;
+use pgisle_engine::postgres::{Session, inspect_shared};
 use pgisle_testkit::Cluster;
 
 use super::super::text_of;
@@ -57,6 +60,19 @@ async fn what_was_backed_up_comes_back() {
     assert_eq!(client.query_one("SHOW work_mem", &[]).await.unwrap().get::<_, String>(0), "8MB");
     let kept = site.cluster.psql("SELECT datallowconn FROM pg_database WHERE datname LIKE 'link\\_users\\_\\_replaced\\_%'").await;
     assert_eq!(kept, "f");
+    site.project.assert_settled().await;
+
+    // It carries pgisle's own mark, so pgisle knows what it is, and puts it back.
+    let admin = Session::connect(&site.project.connect).await.unwrap();
+    let left = leftovers(&inspect_shared(&admin).await.unwrap(), "link", "development");
+    let [Leftover::Replaced { service, source: Some(source), since: Some(since), .. }] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((service.as_str(), source.as_str()), ("users", file.file_name().unwrap().to_str().unwrap()));
+    assert!(pgisle_engine::clock::now().seconds_since(*since) < 600, "{since}");
+    let users = &site.project.spec.services[service];
+    let undone = restore::undo(&site.project.request(), users, &|_| {}).await;
+    let undone = undone.unwrap_or_else(|error| panic!("{}", error.diagnostic()));
+    assert_eq!(Some(&undone.was), left[0].database());
+    assert_eq!(site.cluster.psql_in("link_users", "SELECT count(*) FROM later").await, "0");
     site.project.assert_settled().await;
 }
 
