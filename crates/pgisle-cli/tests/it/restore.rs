@@ -158,3 +158,39 @@ async fn a_restore_that_is_killed_leaves_the_live_database_in_its_place() {
     assert_eq!(cluster.psql(left).await, "0");
     assert_eq!(cluster.psql("SELECT count(*) FROM pg_roles WHERE rolname LIKE '%\\_\\_restore'").await, "0");
 }
+
+/// The private cluster, which goes with the test.
+struct Dev(Place);
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _gone = self.0.pgisle(&["dev", "down", "-destroy"]);
+    }
+}
+
+/// Without another place in the files its backups are beside it, and whoever makes, lists, restores or drills them must look there.
+#[test]
+fn the_backups_of_the_private_cluster_are_found_by_whoever_needs_them() {
+    let spec: String = SPEC.lines().filter(|line| !line.contains("ssl")).map(|line| format!("{line}\n")).collect();
+    let dev = Dev(Place::new().variable("PGISLE_DEV", "1"));
+    dev.0.file("pgisle.hcl", spec).file("new.sql", NEW).file("other.sql", "CREATE TABLE other (n int);\n");
+    let succeeds = |arguments: &[&str]| {
+        let output = dev.0.pgisle(&[arguments, &["-json", "-lock-timeout=30s"]].concat());
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert!(output.status.success(), "{arguments:?}: {document:#} {}", String::from_utf8_lossy(&output.stderr));
+        document
+    };
+    succeeds(&["dev", "up"]);
+    succeeds(&["apply", "-auto-approve"]);
+    succeeds(&["restore", "orders", "./new.sql", "-auto-approve", "-no-verify"]);
+    let made = succeeds(&["backup", "create"]);
+    let id = made["backups"][0]["id"].as_str().unwrap();
+    let folder = dev.0.project().join(".pgisle/dev/backups/shop-development/services/orders").join(id);
+    assert!(folder.join("manifest.json").exists(), "{}", folder.display());
+    assert_eq!(succeeds(&["backup", "list"])["backups"][0]["id"], id);
+    let drilled = succeeds(&["backup", "drill"]);
+    assert!(drilled.to_string().contains(id), "{drilled:#}");
+    succeeds(&["restore", "orders", "./other.sql", "-auto-approve", "-no-verify"]);
+    let restored = succeeds(&["restore", "orders", "-auto-approve", "-no-verify"]);
+    assert_eq!((&restored["restored"]["source"], &restored["restored"]["rows"]), (&id.into(), &1.into()));
+}
