@@ -18,6 +18,15 @@ const TEXT_BYTES_MAX: usize = 1 << 28;
 /// No archive lists more.
 const ENTRIES_MAX: i64 = 50_000_000;
 
+/// How an entry says that it comes behind the data (`teSection` in `pg_backup.h`).
+const SECTION_POST_DATA: i64 = 4;
+
+/// Rows are handed on in pieces of about this many bytes: large enough that the cost of each does not matter.
+const PIECE_BYTES: usize = 1 << 18;
+
+/// The line behind the last row.
+const END_OF_DATA: &[u8] = b"\\.\n";
+
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -57,6 +66,10 @@ pub struct Entry {
     pub owner: String,
     /// Whether data of its own follows.
     pub has_data: bool,
+    /// Whether it comes behind the data: indexes, constraints, triggers and the like.
+    pub is_post_data: bool,
+    /// The numbers of what must be there before it. They need not be listed.
+    pub dependencies: Vec<i64>,
 }
 
 /// An archive that was read to its end.
@@ -101,6 +114,20 @@ pub fn read_entries(input: impl Read) -> Result<Listing, ArchiveError> {
     let head = reader.head()?;
     let entries = reader.entries()?;
     Ok(Listing { head, version: reader.version, entries })
+}
+
+/// Reads an archive to its end, and hands on the rows of its tables: the table's entry and a piece of whole rows, at least one for
+/// each table, and an empty one for a table without rows. Ends early, with nothing, once a piece is not wanted.
+///
+/// # Errors
+/// See [`ArchiveError`].
+pub fn read_rows(input: impl Read, hand_on: &mut dyn FnMut(&Entry, Vec<u8>) -> bool) -> Result<Option<Vec<Entry>>, ArchiveError> {
+    let mut reader = Reader::new(input);
+    if reader.head()?.is_compressed {
+        return Err(ArchiveError::Compressed);
+    }
+    let entries = reader.entries()?;
+    Ok(reader.hand_on_data(&entries, hand_on)?.then_some(entries))
 }
 
 /// What an archive lists.
@@ -237,7 +264,7 @@ impl<R: Read> Reader<R> {
         let has_data = self.integer()? != 0;
         let (_table_oid, _oid) = (self.text()?, self.text()?);
         let (tag, kind) = (self.text_or_empty()?, self.text_or_empty()?);
-        let _section = self.integer()?;
+        let is_post_data = self.integer()? == SECTION_POST_DATA;
         let definition = self.text_or_empty()?;
         let _drop = self.text()?;
         let copy = self.text_or_empty()?;
@@ -251,14 +278,15 @@ impl<R: Read> Reader<R> {
         }
         let owner = self.text_or_empty()?;
         let _with_oids = self.text()?;
-        while self.text()?.is_some() {
-            // A dependency.
+        let mut dependencies = Vec::new();
+        while let Some(number) = self.text()? {
+            dependencies.push(number.parse().map_err(|_| damaged(format!("a dependency of {tag} is no number")))?);
         }
         let _state = self.byte()?;
         for _ in 0..self.offset_bytes {
             self.byte()?;
         }
-        Ok(Entry { dump_id, kind, tag, definition, copy, schema, owner, has_data })
+        Ok(Entry { dump_id, kind, tag, definition, copy, schema, owner, has_data, is_post_data, dependencies })
     }
 
     fn data(&mut self, entries: &[Entry]) -> Result<Content, ArchiveError> {
@@ -288,6 +316,59 @@ impl<R: Read> Reader<R> {
         sequences.sort();
         let large_objects = LargeObjects { count: objects.rows(), bytes: object_bytes, digest: objects.digest() };
         Ok(Content { tables, sequences, large_objects })
+    }
+
+    /// Hands on all rows; false when they are not wanted any more.
+    fn hand_on_data(&mut self, entries: &[Entry], hand_on: &mut dyn FnMut(&Entry, Vec<u8>) -> bool) -> Result<bool, ArchiveError> {
+        let mut missing: BTreeMap<i64, &Entry> =
+            entries.iter().filter(|entry| entry.has_data).map(|entry| (entry.dump_id, entry)).collect();
+        while let Some(kind) = self.byte_or_end()? {
+            let dump_id = self.integer()?;
+            let entry =
+                missing.remove(&dump_id).ok_or_else(|| damaged(format!("data of number {dump_id}, which is not listed")))?;
+            match kind {
+                1 => {
+                    if !self.hand_on_rows(entry, hand_on)? {
+                        return Ok(false);
+                    }
+                }
+                3 => drop(self.large_objects(&mut RowSum::default())?),
+                other => return Err(damaged(format!("a block of kind {other}"))),
+            }
+        }
+        match missing.values().next() {
+            Some(entry) => Err(damaged(format!("it ends before the data of {} {}", entry.kind, entry.tag))),
+            None => Ok(true),
+        }
+    }
+
+    fn hand_on_rows(&mut self, entry: &Entry, hand_on: &mut dyn FnMut(&Entry, Vec<u8>) -> bool) -> Result<bool, ArchiveError> {
+        let (mut rows, mut has_ended) = (Vec::with_capacity(2 * PIECE_BYTES), false);
+        loop {
+            let is_more = self.add_piece(&mut rows)?;
+            if is_more && rows.len() < PIECE_BYTES {
+                continue;
+            }
+            if has_ended {
+                // Empty lines, which nobody needs.
+                rows.clear();
+            }
+            if let Some(end) = end_of_data(&rows) {
+                rows.truncate(end);
+                has_ended = true;
+                if !hand_on(entry, std::mem::take(&mut rows)) {
+                    return Ok(false);
+                }
+            } else if is_more && let Some(end) = end_of_rows(&rows) {
+                let rest = rows.split_off(end);
+                if !hand_on(entry, std::mem::replace(&mut rows, rest)) {
+                    return Ok(false);
+                }
+            }
+            if !is_more {
+                return if has_ended { Ok(true) } else { Err(damaged(format!("the data of {} has no end", entry.tag))) };
+            }
+        }
     }
 
     fn rows(&mut self, entry: &Entry) -> Result<RowSum, ArchiveError> {
@@ -321,15 +402,36 @@ impl<R: Read> Reader<R> {
 
     /// The next piece of a block; false at the block's end.
     fn piece(&mut self, piece: &mut Vec<u8>) -> Result<bool, ArchiveError> {
+        piece.clear();
+        self.add_piece(piece)
+    }
+
+    /// Adds the next piece of a block to what is there; false at the block's end.
+    fn add_piece(&mut self, pieces: &mut Vec<u8>) -> Result<bool, ArchiveError> {
         let length = self.integer()?;
         let length = usize::try_from(length).map_err(|_| damaged(format!("a piece of {length} bytes")))?;
-        piece.clear();
-        self.input.by_ref().take(length as u64).read_to_end(piece).map_err(ArchiveError::Read)?;
-        if piece.len() < length {
+        let before = pieces.len();
+        self.input.by_ref().take(length as u64).read_to_end(pieces).map_err(ArchiveError::Read)?;
+        if pieces.len() - before < length {
             return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
         }
         Ok(length > 0)
     }
+}
+
+/// Where the line that ends the data begins, in whole rows or the beginning of some.
+fn end_of_data(rows: &[u8]) -> Option<usize> {
+    if rows.starts_with(END_OF_DATA) {
+        return Some(0);
+    }
+    memchr::memmem::find(rows, b"\n\\.\n").map(|place| place + 1)
+}
+
+/// Behind the last whole row. A line that ends in a backslash goes on in the next one.
+fn end_of_rows(rows: &[u8]) -> Option<usize> {
+    memchr::memrchr_iter(b'\n', rows)
+        .find(|&place| rows[..place].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0)
+        .map(|place| place + 1)
 }
 
 /// Where the sequences stand, from `SELECT pg_catalog.setval('public.s', 42, true);`.

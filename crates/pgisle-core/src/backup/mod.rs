@@ -4,6 +4,7 @@
 //! written last, the [`Manifest`]: what has no manifest is not a backup.
 
 pub mod archive;
+pub mod arrange;
 mod content;
 mod id;
 mod manifest;

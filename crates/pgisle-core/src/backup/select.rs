@@ -263,6 +263,8 @@ mod tests {
             schema: "public".to_owned(),
             owner: "o".to_owned(),
             has_data: kind == "TABLE DATA",
+            is_post_data: false,
+            dependencies: Vec::new(),
         };
         let entries = [
             entry(1, "ENCODING", "ENCODING", "SET client_encoding = 'UTF8';\n", ""),

@@ -3,6 +3,14 @@
 use super::Statement;
 use crate::name::{DatabaseName, ExtensionName, ParameterName, RoleName, SchemaName};
 
+/// Sets up a session that loads, as if it were the service's own. Nobody reads what it writes before the databases trade places,
+/// and that commit waits for the disk; and an administrator's path would put what has no schema nowhere.
+pub const SETTINGS_OF_SERVICE: &str = "SET synchronous_commit = off; SET search_path = \"$user\", public";
+
+/// What `pg_restore` writes at the head of a script, for sessions that it does not know of.
+pub const SETTINGS_OF_PG_RESTORE: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+    SET check_function_bodies = false; SET xmloption = content; SET client_min_messages = warning; SET row_security = off";
+
 /// Gives a database another name.
 #[must_use]
 pub fn rename_database(source: &DatabaseName, target: &DatabaseName) -> Statement {

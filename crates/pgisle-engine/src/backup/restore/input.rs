@@ -60,6 +60,8 @@ pub(super) enum Layout {
         /// The format's version.
         version: (u8, u8),
         entries: Vec<archive::Entry>,
+        /// Whether its data can be read here; otherwise `pg_dump` compressed it.
+        is_readable: bool,
     },
     /// SQL.
     Script,
@@ -138,8 +140,9 @@ fn first_look(name: &str, stream: Stream) -> Result<(Form, Option<Survey>), Rest
 }
 
 fn of_entries(entries: Vec<archive::Entry>, version: (u8, u8), expected: Expected, raw_bytes: u64) -> Survey {
+    let is_readable = !matches!(expected, Expected::Nothing);
     let Selection { extensions, left_out, columns, .. } = select(&entries, &BTreeSet::new());
-    let layout = Layout::Archive { version, entries };
+    let layout = Layout::Archive { version, entries, is_readable };
     Survey { layout, extensions, expected, columns, left_out: left_out.into_iter().collect(), raw_bytes }
 }
 

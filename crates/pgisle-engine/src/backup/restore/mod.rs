@@ -39,6 +39,7 @@ pub use input::{Input, Opening, Stream};
 pub use keep::{Pruned, Undone, prune, undo};
 
 use input::{Expected, Survey};
+use load::Load;
 use stage::Stage;
 use swap::Swap;
 
@@ -250,11 +251,8 @@ async fn fill(
     run.release().await;
     let filling = async {
         let Made { stage, schemas, removed } = made?;
-        let mut loader = Session::connect(&stage.connect(site)).await?;
-        let loaded = Box::pin(load::load(&mut loader, input, survey, &schemas, events)).await?;
-        events(Event::Restoring("collecting statistics"));
-        loader.batch("ANALYZE").await.map_err(RestoreError::query("collect statistics"))?;
-        loader.close().await;
+        let load = Load { site, stage: &stage, input, survey, made: &schemas, events };
+        let loaded = Box::pin(load.run()).await?;
         stage::hand_everything_over(site, &stage).await?;
         events(Event::Restoring("comparing the content"));
         let (compared, content) = compare(site, &stage, survey).await?;

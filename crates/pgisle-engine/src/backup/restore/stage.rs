@@ -19,8 +19,9 @@ use crate::fault;
 use crate::local::server::random_password;
 use crate::postgres::{ConnectOptions, Session};
 
-/// The login needs one session to load and one to hand over what it owns.
-const LOADER_CONNECTIONS: u32 = 4;
+/// Beside those that load side by side, the login needs one session for all else and one to hand over what it owns, and a server
+/// counts for a moment those that have just left.
+const FURTHER_CONNECTIONS: u32 = 4;
 
 /// The new database, and who fills it.
 pub(super) struct Stage {
@@ -110,7 +111,7 @@ fn loader_actions(site: &Site<'_>, inventory: &Inventory, loader: &RoleName, pas
     vec![
         Action::CreateRole {
             role: loader.clone(),
-            connection_limit: Some(LOADER_CONNECTIONS),
+            connection_limit: Some(FURTHER_CONNECTIONS.saturating_add(u32::try_from(site.request.parallelism).unwrap_or(u32::MAX))),
             verifier: Some(Verifier::compute(password, &salt)),
             marker: marker.clone(),
         },

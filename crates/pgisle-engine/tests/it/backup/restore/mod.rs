@@ -63,10 +63,15 @@ impl Dump {
     }
 
     pub(crate) async fn restore(&self, project: &Project) -> Result<Restored, RestoreError> {
+        self.restore_with(project, project.request().parallelism).await
+    }
+
+    pub(crate) async fn restore_with(&self, project: &Project, parallelism: usize) -> Result<Restored, RestoreError> {
         let open = || self.open();
         let input = Input { name: self.name.clone(), open: &open, manifest: self.manifest.as_ref() };
         let service = &project.spec.services[&pgisle_core::name::ServiceName::parse("users").unwrap()];
-        Box::pin(restore::restore(&project.request(), service, &input, &|_| {})).await
+        let request = pgisle_engine::apply::Request { parallelism, ..project.request() };
+        Box::pin(restore::restore(&request, service, &input, &|_| {})).await
     }
 }
 

@@ -78,3 +78,66 @@ fn pretty_assertions(before: &str, after: &str, major: u32) {
     }
     assert_eq!(before.lines().count(), after.lines().count(), "{major}");
 }
+
+/// Tables of many pieces, indexes and foreign keys that wait for each other, and parts whose keys depend on attached indexes.
+const LARGE: &str = "
+CREATE TABLE parts (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE parts_one PARTITION OF parts FOR VALUES FROM ('2025-01-01') TO ('2025-07-01');
+CREATE TABLE parts_two PARTITION OF parts FOR VALUES FROM ('2025-07-01') TO ('2026-01-01');
+INSERT INTO parts SELECT g, date '2025-01-01' + g % 365 FROM generate_series(1, 20000) AS g;
+CREATE TABLE owners (id int PRIMARY KEY, name text UNIQUE);
+INSERT INTO owners SELECT g, 'name ' || g FROM generate_series(1, 5000) AS g;
+CREATE TABLE things (
+    id int PRIMARY KEY, owner int NOT NULL REFERENCES owners, part int, at date, twin int REFERENCES things, note text,
+    FOREIGN KEY (part, at) REFERENCES parts
+);
+INSERT INTO things SELECT g, 1 + g % 5000, 1 + g % 20000, date '2025-01-01' + (1 + g % 20000) % 365, g, repeat(md5(g::text), 3)
+    FROM generate_series(1, 40000) AS g;
+CREATE INDEX ON things (owner);
+CREATE INDEX ON things (note);
+CREATE INDEX ON things (lower(note)) WHERE id % 2 = 0;
+ALTER TABLE things CLUSTER ON things_owner_idx;
+CREATE MATERIALIZED VIEW by_owner AS SELECT owner, count(*) FROM things GROUP BY owner;
+CREATE UNIQUE INDEX ON by_owner (owner);
+CREATE VIEW keyed AS SELECT o.id, o.name, count(*) FROM owners o JOIN things t ON t.owner = o.id GROUP BY o.id;
+COMMENT ON INDEX things_note_idx IS 'of notes';
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not now''; END';
+CREATE TRIGGER refusing BEFORE INSERT ON things FOR EACH ROW EXECUTE FUNCTION refuse();
+";
+
+#[tokio::test]
+async fn several_sessions_make_what_one_makes() {
+    for major in pgisle_testkit::majors().await {
+        let cluster = Cluster::builder().major(major).start().await;
+        let project = Project::new(&cluster, TWO);
+        project.apply().await;
+        fill(&cluster, LARGE).await;
+        let before = catalogs(&cluster, "link_users").await;
+        let dump = Dump::of_users(&cluster).await;
+        for parallelism in [1, 2, 5] {
+            let restored = dump.restore_with(&project, parallelism).await;
+            let restored = restored.unwrap_or_else(|error| panic!("{major} with {parallelism}: {}", super::said(&error)));
+            assert_eq!((restored.compared, restored.rows), (Compared::Content, 65000), "{major} with {parallelism}");
+            pretty_assertions(&before, &catalogs(&cluster, "link_users").await, major);
+            let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+            assert_eq!(cluster.psql_in("link_users", invalid).await, "0", "{major} with {parallelism}");
+        }
+        project.assert_settled().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_few_connections_left_is_restored_on_with_fewer() {
+    let cluster = Cluster::builder().conf("max_connections", "20").start().await;
+    let project = Project::new(&cluster, TWO);
+    project.apply().await;
+    fill(&cluster, LARGE).await;
+    let dump = Dump::of_users(&cluster).await;
+    let mut others = Vec::new();
+    for _ in 0..9 {
+        others.push(cluster.connect().await);
+    }
+    let restored = dump.restore_with(&project, 30).await.unwrap_or_else(|error| panic!("{}", super::said(&error)));
+    assert_eq!((restored.compared, restored.rows), (Compared::Content, 65000));
+    drop(others);
+}
