@@ -1,6 +1,7 @@
 //! Making backups: each service from one moment of its database, several at a time, each whole or not there.
 
 mod dump;
+mod gzip;
 mod moment;
 mod pipeline;
 mod snapshot;
