@@ -6,6 +6,8 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to whoever runs it")]
 
 mod backup;
+mod data;
+mod link;
 mod meter;
 mod script;
 mod site;

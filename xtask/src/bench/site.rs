@@ -40,11 +40,16 @@ pub(super) struct Site {
 impl Site {
     /// Each measurement gets its own, so that each begins in the same state.
     pub(super) async fn new(services: usize) -> Result<Self> {
+        Self::with_extensions(services, "").await
+    }
+
+    /// The same, each service with extensions of its own, as the elements of a list in HCL.
+    pub(super) async fn with_extensions(services: usize, extensions: &str) -> Result<Self> {
         let builder = SETTINGS.iter().fold(Cluster::builder().durable(), |builder, (name, value)| builder.conf(name, value));
         let (cluster, folder) = (builder.start().await, TempDir::new()?);
         let mut spec = "name_prefix = \"bench\"\n".to_owned();
         for number in 1..=services {
-            write!(spec, "\nservice \"s{number:03}\" {{\n}}\n")?;
+            write!(spec, "\nservice \"s{number:03}\" {{\n  extensions = [{extensions}]\n}}\n")?;
         }
         fs::write(folder.path().join(SPEC_FILE), spec)?;
         Ok(Self { cluster, folder })
@@ -76,6 +81,12 @@ impl Site {
             command.arg("-var").arg(assignment);
         }
         command
+    }
+
+    /// Has one of PostgreSQL's programs find the server.
+    pub(super) fn as_superuser<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env("PGHOST", self.cluster.socket_dir()).env("PGPORT", self.cluster.port().to_string());
+        command.env("PGUSER", self.cluster.superuser()).env("PGPASSWORD", self.cluster.password())
     }
 
     /// psql on scripts.
