@@ -273,6 +273,24 @@ codes! {
     RESTORE_DRILL = "PI0831", "a drill failed",
         "The newest backup of a service could not be restored, or did not hold what its manifest says. Make a new one, and look into it before it is needed.";
 
+    // Backups of the whole cluster.
+    CLUSTER_PRIVILEGE = "PI0840", "the administrator may not copy the cluster",
+        "pg_basebackup logs in for replication, which takes a superuser or a role with the attribute REPLICATION. The message has the command for a DBA. Backups of single services need none of this.";
+    CLUSTER_SETTINGS = "PI0841", "the server does not let the cluster be copied",
+        "A copy of the whole cluster needs wal_level = replica or logical, max_wal_senders above 0, and a line of pg_hba.conf that lets the administrator log in to `replication`. The message says which is missing.";
+    CLUSTER_TABLESPACES = "PI0842", "the cluster has tablespaces of its own",
+        "A cluster's backup is one stream, and only the data directory itself can be sent as one. Move what is in the tablespaces into pg_default, or back up the services one by one.";
+    CLUSTER_INCREMENTAL = "PI0843", "no incremental backup of the cluster can be made",
+        "An incremental backup takes PostgreSQL 17 or later, summarize_wal = on, and an earlier backup of the same cluster that was proved. The message says which is missing; a full backup can always be made.";
+    CLUSTER_COPY = "PI0844", "the cluster could not be copied",
+        "pg_basebackup or pg_dumpall failed or was killed, or what it wrote is not what the server listed. Nothing of this attempt is kept; earlier backups are untouched.";
+    CLUSTER_TOOLS = "PI0845", "a program for cluster backups is missing",
+        "pg_basebackup makes a cluster's backup, pg_combinebackup puts incremental ones together, and pg_verifybackup checks what was unpacked; the last two must be of the server's major version. Some systems have them in the server's package.";
+    CLUSTER_UNPACK = "PI0846", "a cluster's backup cannot be unpacked",
+        "The folder is not empty or cannot be written, or pg_combinebackup failed. Only an empty or new folder is unpacked into, and what was begun there is taken away again.";
+    CLUSTER_CHECK = "PI0847", "what was unpacked is not a whole data directory",
+        "pg_verifybackup found a file or a part of the write-ahead log that is not as the server sent it. The backup no longer counts for retention. Make a new one, and look at the disk.";
+
     // Ourselves.
     USAGE = "PI0901", "the command line cannot be understood",
         "`pgisle help COMMAND` shows what a command takes.";

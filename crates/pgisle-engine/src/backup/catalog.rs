@@ -1,8 +1,6 @@
 //! What backups there are, and which of the store's objects are none.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use pgisle_core::backup::{self, BackupId, Candidate, Manifest, ManifestError};
@@ -10,10 +8,11 @@ use pgisle_core::moment::Moment;
 use pgisle_core::name::ServiceName;
 use serde::{Deserialize, Serialize};
 
-use super::error::BackupError;
+use super::error::{BackupError, Whose};
+use super::object::Object;
 use super::store::{BackupStore, Key, Listed, StoreError};
 use super::stream::DataReader;
-use crate::credential::{self, IdentitySource};
+use crate::credential::IdentitySource;
 
 /// The folder of the services' backups.
 const SERVICES: &str = "services";
@@ -22,7 +21,7 @@ pub(super) const MANIFEST: &str = "manifest.json";
 /// Written when the backup was read back whole.
 pub(super) const VERIFIED: &str = "verified.json";
 /// Manifests that are read at once: enough to hide a network's delay.
-const READS_AT_ONCE: usize = 8;
+pub(super) const READS_AT_ONCE: usize = 8;
 
 /// How a backup was proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +43,14 @@ pub struct Verified {
     pub how: Proof,
     /// The SHA-256 of the manifest's file: a proof is of one backup alone.
     pub manifest_sha256: String,
+}
+
+impl Verified {
+    /// Reads a proof. A damaged one, or that of another backup, proves nothing.
+    pub(super) async fn read(store: &BackupStore, key: &Key, manifest_sha256: &str) -> Result<Option<Self>, StoreError> {
+        let verified = store.read(key).await?.and_then(|bytes| backup::open::<Self>(&bytes).ok());
+        Ok(verified.filter(|verified| verified.manifest_sha256 == manifest_sha256))
+    }
 }
 
 /// A backup that is whole as far as its manifest and the list of the objects tell.
@@ -119,39 +126,18 @@ impl Backup {
         key(self.service(), self.id(), name)
     }
 
+    /// Its data, as an object of the store.
+    pub(super) fn data(&self) -> Object<'_> {
+        let stored = &self.manifest.data;
+        Object { whose: Whose::Service(self.service().clone()), id: self.id(), key: self.key(&stored.name), stored }
+    }
+
     /// Opens its raw data, for a thread that may block.
     ///
     /// # Errors
     /// The data is missing, the store fails, or the key to it does.
     pub async fn open(&self, store: &BackupStore, identities: &IdentitySource) -> Result<DataReader, BackupError> {
-        let object = &self.manifest.data;
-        let damaged = |reason: String| BackupError::Damaged { service: self.service().clone(), id: self.id().clone(), reason };
-        let key = self.key(&object.name).ok_or_else(|| damaged("its manifest names an object that cannot be".to_owned()))?;
-        let identities = if object.is_encrypted { Some(self.load(identities, store)?) } else { None };
-        let input = match store.reader(&key).await {
-            Err(StoreError::Missing { .. }) => return Err(damaged(format!("its object \"{}\" is missing", object.name))),
-            input => input?,
-        };
-        let expected = object.clone();
-        let opened = tokio::task::spawn_blocking(move || DataReader::new(input, &expected, identities.as_ref())).await;
-        let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
-        opened.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<age::DecryptError>()) {
-            Some(age::DecryptError::NoMatchingKeys) => {
-                BackupError::KeyWrong { service: self.service().clone(), id: self.id().clone() }
-            }
-            Some(error) => damaged(format!("it cannot be decrypted: {error}")),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => damaged("it ends in its header".to_owned()),
-            None => StoreError::Failed { verb: "read", location: store.location(), key, source: error }.into(),
-        })
-    }
-
-    fn load(&self, identities: &IdentitySource, store: &BackupStore) -> Result<credential::Identities, BackupError> {
-        identities.load(Path::new(&store.location())).map_err(|error| match error {
-            credential::StoreError::IdentityMissing { default_file, .. } => {
-                BackupError::KeyMissing { service: self.service().clone(), id: self.id().clone(), default_file }
-            }
-            error => BackupError::KeyUnusable(error),
-        })
+        self.data().open(store, identities).await
     }
 }
 
@@ -222,12 +208,9 @@ async fn look(store: &BackupStore, service: ServiceName, id: BackupId, objects: 
     }
     let manifest_sha256 = backup::checksum(&bytes);
     let verified = match named(VERIFIED) {
-        Some(listed) => store.read(&listed.key).await?,
+        Some(listed) => Verified::read(store, &listed.key, &manifest_sha256).await?,
         None => None,
     };
-    // A damaged proof, or that of another backup, proves nothing.
-    let verified = verified.and_then(|bytes| backup::open::<Verified>(&bytes).ok());
-    let verified = verified.filter(|verified| verified.manifest_sha256 == manifest_sha256);
     Ok(Looked::Backup(Box::new(Backup { manifest, manifest_sha256, verified })))
 }
 
@@ -257,11 +240,13 @@ pub async fn find(store: &BackupStore, service: &ServiceName, wanted: Option<&st
         (Some(_), Some(one), None) if good.is_empty() => Ok(one),
         (None, None, Some(damage)) => Err(damage.into()),
         (Some(_), None, Some(damage)) if bad.is_empty() => Err(damage.into()),
-        (_, None, None) => Err(BackupError::None { service: service.clone(), wanted: wanted.map(str::to_owned), there }),
+        (_, None, None) => {
+            Err(BackupError::None { whose: Whose::Service(service.clone()), wanted: wanted.map(str::to_owned), there })
+        }
         (Some(wanted), one, other) => {
             let ids = good.iter().chain(&one).map(|backup| backup.id().clone());
             let there = ids.chain(bad.into_iter().chain(other).map(|damage| damage.id)).collect();
-            Err(BackupError::Several { service: service.clone(), wanted: wanted.to_owned(), there })
+            Err(BackupError::Several { whose: Whose::Service(service.clone()), wanted: wanted.to_owned(), there })
         }
     }
 }
@@ -280,6 +265,6 @@ pub async fn record_proof(store: &BackupStore, backup: &Backup, how: Proof) -> R
 impl From<Damage> for BackupError {
     fn from(damage: Damage) -> Self {
         let Damage { service, id, reason } = damage;
-        Self::Damaged { service, id, reason }
+        Self::Damaged { whose: Whose::Service(service), id, reason }
     }
 }

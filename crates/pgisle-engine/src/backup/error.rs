@@ -1,13 +1,59 @@
 //! Why a backup cannot be found, read or made.
 
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use pgisle_core::backup::BackupId;
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::ServiceName;
 
-use super::store::StoreError;
+use super::store::{StoreError, chain};
 use crate::credential;
+use crate::process::ProcessError;
+
+/// Whose a backup is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// One service's.
+    Service(ServiceName),
+    /// The whole cluster's.
+    Cluster,
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(service) => write!(f, "service \"{service}\""),
+            Self::Cluster => f.write_str("the cluster"),
+        }
+    }
+}
+
+impl Whose {
+    /// What a finding is about.
+    fn subject(&self) -> String {
+        match self {
+            Self::Service(_) => self.to_string(),
+            Self::Cluster => "cluster".to_owned(),
+        }
+    }
+
+    /// The command that makes a new one.
+    fn create(&self) -> String {
+        match self {
+            Self::Service(service) => format!("pgisle backup create -service={service}"),
+            Self::Cluster => "pgisle backup create -cluster".to_owned(),
+        }
+    }
+
+    fn list(&self) -> String {
+        match self {
+            Self::Service(service) => format!("pgisle backup list -service={service}"),
+            Self::Cluster => "pgisle backup list".to_owned(),
+        }
+    }
+}
 
 /// What can go wrong with a backup that is there, or should be.
 #[derive(Debug, thiserror::Error)]
@@ -16,50 +62,50 @@ pub enum BackupError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is none, or none of this name.
-    #[error("{}", none(.service, .wanted.as_deref()))]
+    #[error("{}", none(.whose, .wanted.as_deref()))]
     None {
         /// Whose was wanted.
-        service: ServiceName,
+        whose: Whose,
         /// Which; the newest, when none.
         wanted: Option<String>,
         /// Those that are there.
         there: Vec<BackupId>,
     },
     /// The beginning of a name fits several.
-    #[error("several backups of service \"{service}\" are called \"{wanted}…\"")]
+    #[error("several backups of {whose} are called \"{wanted}…\"")]
     Several {
         /// Whose was wanted.
-        service: ServiceName,
+        whose: Whose,
         /// The beginning.
         wanted: String,
         /// Those that fit.
         there: Vec<BackupId>,
     },
     /// It is not what it was.
-    #[error("backup {id} of service \"{service}\" is damaged")]
+    #[error("backup {id} of {whose} is damaged")]
     Damaged {
-        /// Its service.
-        service: ServiceName,
+        /// Whose it is.
+        whose: Whose,
         /// Its name.
         id: BackupId,
         /// What was found, as a sentence without its full stop.
         reason: String,
     },
     /// It is encrypted and no private key is at hand.
-    #[error("backup {id} of service \"{service}\" is encrypted, and no age identity is at hand")]
+    #[error("backup {id} of {whose} is encrypted, and no age identity is at hand")]
     KeyMissing {
-        /// Its service.
-        service: ServiceName,
+        /// Whose it is.
+        whose: Whose,
         /// Its name.
         id: BackupId,
         /// Where one would have been found.
         default_file: Option<PathBuf>,
     },
     /// It is encrypted to other keys.
-    #[error("backup {id} of service \"{service}\" is not encrypted to the age identity at hand")]
+    #[error("backup {id} of {whose} is not encrypted to the age identity at hand")]
     KeyWrong {
-        /// Its service.
-        service: ServiceName,
+        /// Whose it is.
+        whose: Whose,
         /// Its name.
         id: BackupId,
     },
@@ -72,12 +118,57 @@ pub enum BackupError {
         /// Which one, from 1.
         position: usize,
     },
+    /// A program that puts a cluster's backup together is missing, or is of another version.
+    #[error("there is no {program} of PostgreSQL {major}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// The major version that it must be of.
+        major: u32,
+    },
+    /// The folder has no room for what is unpacked.
+    #[error("there is not enough space to unpack cluster backup {id}")]
+    Space {
+        /// The backup.
+        id: BackupId,
+        /// Where.
+        folder: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are needed.
+        needed: u64,
+    },
+    /// A cluster's backup could not be made a data directory.
+    #[error("cluster backup {id} cannot be unpacked into \"{}\"", .folder.display())]
+    Unpack {
+        /// The backup.
+        id: BackupId,
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: UnpackError,
+    },
 }
 
-fn none(service: &ServiceName, wanted: Option<&str>) -> String {
+/// Why a data directory could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// Something is there already.
+    #[error("the folder is there and not empty")]
+    Taken,
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// `pg_combinebackup` failed.
+    #[error(transparent)]
+    Program(#[from] ProcessError),
+}
+
+fn none(whose: &Whose, wanted: Option<&str>) -> String {
     match wanted {
-        Some(wanted) => format!("service \"{service}\" has no backup \"{wanted}\""),
-        None => format!("service \"{service}\" has no backup"),
+        Some(wanted) => format!("{whose} has no backup \"{wanted}\""),
+        None => format!("{whose} has no backup"),
     }
 }
 
@@ -85,35 +176,35 @@ impl BackupError {
     /// The finding to show.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
-        let about = |diagnostic: Diagnostic, service: &ServiceName| diagnostic.about(format!("service \"{service}\""));
+        let about = |diagnostic: Diagnostic, whose: &Whose| diagnostic.about(whose.subject());
         match self {
             Self::Store(error) => error.diagnostic(),
-            Self::None { service, wanted, there } => {
-                let diagnostic = about(Diagnostic::error(Code::BACKUP_NONE, self.to_string()), service);
+            Self::None { whose, wanted, there } => {
+                let diagnostic = about(Diagnostic::error(Code::BACKUP_NONE, self.to_string()), whose);
                 match (wanted, there.last()) {
-                    (_, None) => diagnostic.hint("Make one:").command(format!("pgisle backup create -service={service}")),
+                    (_, None) => diagnostic.hint("Make one:").command(whose.create()),
                     (_, Some(newest)) => diagnostic
                         .detail(format!("The newest of its {} backups is {newest}.", there.len()))
                         .hint("All of them:")
-                        .command(format!("pgisle backup list -service={service}")),
+                        .command(whose.list()),
                 }
             }
-            Self::Several { service, there, .. } => {
+            Self::Several { whose, there, .. } => {
                 let names: Vec<&str> = there.iter().map(BackupId::as_str).collect();
-                about(Diagnostic::error(Code::BACKUP_NONE, self.to_string()), service)
+                about(Diagnostic::error(Code::BACKUP_NONE, self.to_string()), whose)
                     .detail(format!("They are {}.", names.join(", ")))
                     .hint("Give more of the name.")
             }
-            Self::Damaged { service, reason, .. } => about(Diagnostic::error(Code::BACKUP_DAMAGED, self.to_string()), service)
+            Self::Damaged { whose, reason, .. } => about(Diagnostic::error(Code::BACKUP_DAMAGED, self.to_string()), whose)
                 .detail(format!("{}.", capitalised(reason)))
                 .hint("It cannot be restored. Look at the disk, and make a new one:")
-                .command(format!("pgisle backup create -service={service}")),
-            Self::KeyMissing { service, default_file, .. } => {
+                .command(whose.create()),
+            Self::KeyMissing { whose, default_file, .. } => {
                 let place = default_file.as_ref().map_or_else(String::new, |path| format!(", or put it into {path:?}"));
-                about(Diagnostic::error(Code::BACKUP_KEY, self.to_string()), service)
+                about(Diagnostic::error(Code::BACKUP_KEY, self.to_string()), whose)
                     .hint(format!("Set PGISLE_AGE_IDENTITY_FILE to the private key's file{place}."))
             }
-            Self::KeyWrong { service, .. } => about(Diagnostic::error(Code::BACKUP_KEY, self.to_string()), service)
+            Self::KeyWrong { whose, .. } => about(Diagnostic::error(Code::BACKUP_KEY, self.to_string()), whose)
                 .hint("Use the identity of one of the backup_recipients that it was made with."),
             Self::KeyUnusable(error) => {
                 let inner = error.diagnostic();
@@ -123,8 +214,18 @@ impl BackupError {
             }
             Self::Recipient { .. } => Diagnostic::error(Code::BACKUP_KEY, self.to_string())
                 .hint("backup_recipients takes X25519 keys, as age-keygen prints them: `age1` and 58 more characters."),
+            Self::Program { program, major } => cluster(Code::CLUSTER_TOOLS, self).hint(format!(
+                "Install PostgreSQL {major} with {program}, which belongs to the server's package on some systems, or name its folder in PGISLE_PG_BIN."
+            )),
+            Self::Space { folder, free, needed, .. } => cluster(Code::BACKUP_SPACE, self)
+                .detail(format!("{folder:?} has {free} bytes left, and about {needed} are needed. Nothing was written.")),
+            Self::Unpack { source, .. } => cluster(Code::CLUSTER_UNPACK, self).detail(format!("{}.", capitalised(&chain(source)))),
         }
     }
+}
+
+fn cluster(code: Code, error: &BackupError) -> Diagnostic {
+    Diagnostic::error(code, error.to_string()).about("cluster")
 }
 
 fn capitalised(text: &str) -> String {

@@ -14,7 +14,6 @@ use super::{Run, Subject};
 use crate::backup::catalog::{self, Backup, MANIFEST, Proof};
 use crate::backup::error::BackupError;
 use crate::backup::store::{BackupStore, Key, chain};
-use crate::backup::verify::prove_stored;
 use crate::clock;
 use crate::credential::Recipients;
 use crate::fault;
@@ -66,7 +65,7 @@ async fn publish(run: &Run<'_>, subject: &Subject, backup: Backup, sealed: Vec<u
     let store = run.request.store;
     let data = backup.key(&backup.manifest.data.name).unwrap_or(Key::ROOT);
     let about = |error: BackupError| error.diagnostic().about(subject.about());
-    if let Err(error) = prove_stored(store, &backup, run.request.identities, &|_| {}).await {
+    if let Err(error) = backup.data().prove(store, run.request.identities, &|_| {}).await {
         discard(store, &data).await;
         return Err(about(error));
     }
