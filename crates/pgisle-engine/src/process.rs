@@ -310,7 +310,8 @@ impl Invocation {
         command
     }
 
-    fn name(&self) -> String {
+    /// The program's name, without its folder.
+    pub(crate) fn name(&self) -> String {
         self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
     }
 }

@@ -99,10 +99,29 @@ impl Builder {
     /// # Panics
     /// When the version is not installed or the server does not start; the end of its log is in the message.
     pub async fn start(self) -> Cluster {
+        let installation = self.installation().await;
+        let template = nursery::template(&installation, &self.initdb).await;
+        let password = template.password.clone();
+        self.start_in(installation, password, async |data| nursery::copy_template(&template, data).await).await
+    }
+
+    /// Starts a server on a data directory that is already one, such as a backup that was unpacked. `fill` makes it, in a folder
+    /// that is not there yet. The password is the superuser's in it.
+    ///
+    /// # Panics
+    /// When the version is not installed or the server does not start; the end of its log is in the message.
+    pub async fn start_from(self, password: &str, fill: impl AsyncFnOnce(&Path)) -> Cluster {
+        let installation = self.installation().await;
+        self.start_in(installation, password.to_owned(), fill).await
+    }
+
+    async fn installation(&self) -> Installation {
         let installations = crate::installations().await;
         let found = installations.iter().find(|found| self.major.is_none_or(|major| major == found.major));
-        let installation = found.unwrap_or_else(|| panic!("PostgreSQL {:?} is not installed: make components", self.major)).clone();
-        let template = nursery::template(&installation, &self.initdb).await;
+        found.unwrap_or_else(|| panic!("PostgreSQL {:?} is not installed: make components", self.major)).clone()
+    }
+
+    async fn start_in(self, installation: Installation, password: String, fill: impl AsyncFnOnce(&Path)) -> Cluster {
         let nest = tokio::task::spawn_blocking(nursery::make_nest).await.expect("a blocking task");
         let data = nest.folder.join("data");
         let guard = Guard::set(&nest.folder);
@@ -110,7 +129,7 @@ impl Builder {
             log: nest.folder.join("server.log"),
             data,
             port: 0,
-            password: template.password.clone(),
+            password,
             installation,
             server: Mutex::new(None),
             killed: Mutex::new(false),
@@ -118,7 +137,7 @@ impl Builder {
             _guard: guard,
             nest,
         };
-        nursery::copy_template(&template, &cluster.data).await;
+        fill(&cluster.data).await;
         cluster.configure(self).await;
         crate::report::ran(&cluster.installation);
         cluster

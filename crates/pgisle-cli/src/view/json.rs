@@ -4,6 +4,7 @@ use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::plan::{Plan, Planned};
 use pgisle_engine::apply::{Applied, StepFailure};
 use pgisle_engine::backup::Backup;
+use pgisle_engine::backup::cluster::{ClusterBackup, ClusterListing};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -73,6 +74,42 @@ pub(crate) fn backups<'a>(backups: impl IntoIterator<Item = &'a Backup>) -> Vec<
         })
     };
     backups.into_iter().map(one).collect()
+}
+
+/// A backup of the whole cluster.
+pub(crate) fn cluster_backup(backup: &ClusterBackup) -> Value {
+    let ClusterBackup { manifest, manifest_sha256, verified } = backup;
+    json!({
+        "id": manifest.id,
+        "parent": manifest.parent,
+        "begun": manifest.begun,
+        "completed": manifest.completed,
+        "stopped": manifest.stopped,
+        "server_version": manifest.server_version,
+        "system_identifier": manifest.system_identifier,
+        "timeline": manifest.timeline,
+        "start_lsn": manifest.start_lsn,
+        "stop_lsn": manifest.stop_lsn,
+        "databases": manifest.databases,
+        "files": manifest.files,
+        "has_role_passwords": manifest.has_role_passwords,
+        "bytes": manifest.stored_bytes(),
+        "base": manifest.base,
+        "backup_manifest": manifest.backup_manifest,
+        "globals": manifest.globals,
+        "manifest_sha256": manifest_sha256,
+        "verified": verified,
+    })
+}
+
+/// All that lies where the cluster's backups do.
+pub(crate) fn cluster_listing(listing: &ClusterListing) -> Value {
+    let ClusterListing { backups, damaged, leftovers } = listing;
+    json!({
+        "backups": backups.iter().map(cluster_backup).collect::<Vec<_>>(),
+        "damaged": damaged,
+        "leftovers": leftovers,
+    })
 }
 
 fn steps(plan: &Plan) -> Vec<Value> {

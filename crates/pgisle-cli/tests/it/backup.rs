@@ -9,7 +9,7 @@ use crate::cluster::{document, exit, project};
 use crate::program::Place;
 
 /// A project whose backups are in a folder of its own.
-fn backed_up(cluster: &Cluster) -> Place {
+pub(crate) fn backed_up(cluster: &Cluster) -> Place {
     let place = project(cluster);
     let store = place.project().join("store");
     let place = place.variable("PGISLE_VAR_backup_storage_path", store.to_str().unwrap());
@@ -17,7 +17,8 @@ fn backed_up(cluster: &Cluster) -> Place {
     place
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// All files below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()

@@ -6,6 +6,7 @@
 mod backup;
 mod basics;
 mod cluster;
+mod cluster_backup;
 mod components;
 mod connections;
 mod docs;

@@ -31,6 +31,8 @@ pub enum Proof {
     Stored,
     /// It was restored, and the content compared.
     Drill,
+    /// A cluster's: it was unpacked, and every file compared with the server's list.
+    Unpacked,
 }
 
 /// `verified.json`: that a backup was read back whole, and when.

@@ -138,6 +138,14 @@ pub enum BackupError {
         /// Bytes that are needed.
         needed: u64,
     },
+    /// What a cluster's backup was unpacked to is not what PostgreSQL's own program takes for whole.
+    #[error("cluster backup {id} is not whole")]
+    Check {
+        /// The backup.
+        id: BackupId,
+        /// What `pg_verifybackup` said.
+        said: String,
+    },
     /// A cluster's backup could not be made a data directory.
     #[error("cluster backup {id} cannot be unpacked into \"{}\"", .folder.display())]
     Unpack {
@@ -219,6 +227,10 @@ impl BackupError {
             )),
             Self::Space { folder, free, needed, .. } => cluster(Code::BACKUP_SPACE, self)
                 .detail(format!("{folder:?} has {free} bytes left, and about {needed} are needed. Nothing was written.")),
+            Self::Check { said, .. } => cluster(Code::CLUSTER_CHECK, self)
+                .detail(format!("pg_verifybackup says: {}.", said.trim_end_matches('.')))
+                .hint("It counts for retention no more. Look at the disk, and make a new one:")
+                .command(Whose::Cluster.create()),
             Self::Unpack { source, .. } => cluster(Code::CLUSTER_UNPACK, self).detail(format!("{}.", capitalised(&chain(source)))),
         }
     }

@@ -11,6 +11,7 @@ use pgisle_core::spec::Settings;
 use serde::Serialize;
 
 use super::catalog::{self, Backup, Leftover, MANIFEST};
+use super::cluster::{self, ClusterDue};
 use super::create::{Event, Events};
 use super::store::{BackupStore, Key, StoreError};
 use crate::clock;
@@ -19,7 +20,7 @@ use crate::postgres::lock::Scope;
 use crate::postgres::{ConnectOptions, Holder, RunLock};
 
 /// A run that has written nothing for so long does not write any more, whatever the store's clock says.
-const LEFTOVER_AGE_S: u64 = DAY_S;
+pub(super) const LEFTOVER_AGE_S: u64 = DAY_S;
 
 /// What may go.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -30,6 +31,8 @@ pub struct Due {
     pub leftovers: Vec<Leftover>,
     /// Backups that stay.
     pub kept: usize,
+    /// The same of the whole cluster's; none when only services were asked for.
+    pub cluster: Option<ClusterDue>,
 }
 
 /// A backup that may go.
@@ -48,7 +51,11 @@ impl Due {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let expired = self.expired.iter().map(|due| due.bytes);
-        expired.chain(self.leftovers.iter().map(|leftover| leftover.bytes)).sum()
+        let cluster = self.cluster.iter().flat_map(|cluster| {
+            let expired = cluster.expired.iter().map(|due| due.bytes);
+            expired.chain(cluster.leftovers.iter().map(|leftover| leftover.bytes))
+        });
+        expired.chain(self.leftovers.iter().map(|leftover| leftover.bytes)).chain(cluster).sum()
     }
 }
 
@@ -58,7 +65,7 @@ pub fn retention(settings: &Settings) -> Retention {
     Retention { days: settings.backup_retention_days, minimum: settings.backup_minimum_count }
 }
 
-/// Works out what may go. Damaged backups stay: they are for someone to look at, and count for nothing.
+/// Works out what may go: of these services, or of all and of the cluster when there are none. Damaged backups stay: they are for someone to look at, and count for nothing.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -83,6 +90,9 @@ pub async fn due(store: &BackupStore, retention: Retention, services: &[ServiceN
     }
     let is_old = |leftover: &Leftover| now.seconds_since(leftover.modified) > LEFTOVER_AGE_S;
     due.leftovers = listing.leftovers.into_iter().filter(|one| is_wanted(&one.service) && is_old(one)).collect();
+    if services.is_empty() {
+        due.cluster = Some(cluster::due(cluster::list(store).await?, retention, now));
+    }
     Ok(due)
 }
 
@@ -122,6 +132,9 @@ async fn remove(store: &BackupStore, settings: &Settings, services: &[ServiceNam
         for key in leftover.keys.iter().filter_map(|key| Key::parse(key)) {
             store.delete(&key).await?;
         }
+    }
+    if let Some(due) = &due.cluster {
+        cluster::remove(store, due).await?;
     }
     Ok(due)
 }

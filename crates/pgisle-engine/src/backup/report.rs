@@ -12,6 +12,7 @@ use pgisle_core::spec::Settings;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Listing;
+use super::cluster::{ClusterListing, ClusterMade};
 use super::create::{Made, ServiceMade};
 use super::store::{BackupStore, Key, StoreError};
 use crate::file;
@@ -47,6 +48,26 @@ pub struct Status {
     pub error: Option<String>,
     /// What came of each service.
     pub services: Vec<ServiceStatus>,
+    /// What came of the whole cluster's backup, when the run was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
+}
+
+/// What came of the whole cluster's backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// It, when there is one.
+    pub id: Option<BackupId>,
+    /// The one that it holds the changes since.
+    pub parent: Option<BackupId>,
+    /// Its bytes in the store.
+    pub bytes: Option<u64>,
+    /// The bytes of the data directory.
+    pub raw_bytes: Option<u64>,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Why there is none.
+    pub error: Option<String>,
 }
 
 /// What came of one service.
@@ -74,7 +95,18 @@ impl Status {
         let error = outcome.as_ref().err().map(line);
         let succeeded = error.is_none() && services.iter().all(|service| service.error.is_none());
         let (command, ended) = ("create".to_owned(), crate::clock::now());
-        Self { format: FORMAT, command, begun, ended, succeeded, error, services }
+        Self { format: FORMAT, command, begun, ended, succeeded, error, services, cluster: None }
+    }
+
+    /// What a run of `create -cluster` came to.
+    #[must_use]
+    pub fn of_cluster(begun: Moment, outcome: &Result<ClusterMade, Vec<Diagnostic>>) -> Self {
+        let mut status = Self::of_failures("create", begun, &[]);
+        match outcome {
+            Ok(made) => status.cluster = Some(ClusterStatus::of(made)),
+            Err(diagnostics) => status.fail_cluster(diagnostics),
+        }
+        status
     }
 
     /// What a run of another command came to: it worked on no service, or on those that failed.
@@ -90,7 +122,14 @@ impl Status {
         };
         let services: Vec<ServiceStatus> = failures.iter().map(failed).collect();
         let (command, ended) = (command.to_owned(), crate::clock::now());
-        Self { format: FORMAT, command, begun, ended, succeeded: services.is_empty(), error: None, services }
+        Self { format: FORMAT, command, begun, ended, succeeded: services.is_empty(), error: None, services, cluster: None }
+    }
+
+    /// Adds why the whole cluster's backup is none.
+    pub fn fail_cluster(&mut self, diagnostics: &[Diagnostic]) {
+        let error = Some(diagnostics.iter().map(line).collect::<Vec<_>>().join("; "));
+        self.succeeded = false;
+        self.cluster = Some(ClusterStatus { id: None, parent: None, bytes: None, raw_bytes: None, duration_ms: 0, error });
     }
 
     /// Adds why nothing was done.
@@ -100,7 +139,8 @@ impl Status {
 
     /// The failures, each with its service if it is one's.
     pub fn failures(&self) -> impl Iterator<Item = (Option<&ServiceName>, &str)> {
-        let own = self.error.iter().map(|error| (None, error.as_str()));
+        let own = self.error.iter().chain(self.cluster.iter().filter_map(|cluster| cluster.error.as_ref()));
+        let own = own.map(|error| (None, error.as_str()));
         own.chain(self.services.iter().filter_map(|one| Some((Some(&one.service), one.error.as_deref()?))))
     }
 
@@ -124,7 +164,34 @@ impl Status {
                 (None, None) => add(format!("ok service={service}")),
             }
         }
+        if let Some(ClusterStatus { id, parent, bytes, raw_bytes, duration_ms, error }) = &self.cluster {
+            match (id, error) {
+                (_, Some(error)) => add(format!("FAILED cluster {error}")),
+                (id, None) => add(format!(
+                    "ok cluster backup={}{} bytes={} raw_bytes={} duration_ms={duration_ms}",
+                    id.as_ref().map_or("", BackupId::as_str),
+                    parent.as_ref().map_or_else(String::new, |parent| format!(" parent={parent}")),
+                    bytes.unwrap_or_default(),
+                    raw_bytes.unwrap_or_default(),
+                )),
+            }
+        }
         text
+    }
+}
+
+impl ClusterStatus {
+    fn of(made: &ClusterMade) -> Self {
+        let ClusterMade { backup, duration_ms } = made;
+        let manifest = &backup.manifest;
+        Self {
+            id: Some(manifest.id.clone()),
+            parent: manifest.parent.clone(),
+            bytes: Some(manifest.stored_bytes()),
+            raw_bytes: Some(manifest.base.raw_bytes),
+            duration_ms: *duration_ms,
+            error: None,
+        }
     }
 }
 
@@ -205,9 +272,9 @@ async fn run_command(command: &str, service: Option<&ServiceName>, failure: &str
     Some(Diagnostic::warning(Code::BACKUP_REPORT, "the command of backup_on_failure failed").detail(format!("{detail}.")))
 }
 
-/// Metrics for `node_exporter`'s textfile collector: the newest verified backup of every service, whole and last.
+/// Metrics for `node_exporter`'s textfile collector: the newest verified backup of every service and of the cluster.
 #[must_use]
-pub fn metrics(settings: &Settings, listing: &Listing, status: Option<&Status>) -> String {
+pub fn metrics(settings: &Settings, listing: &Listing, cluster: &ClusterListing, status: Option<&Status>) -> String {
     let labels = |service: &ServiceName| {
         format!("project=\"{}\",environment=\"{}\",service=\"{service}\"", settings.name_prefix, settings.environment)
     };
@@ -250,6 +317,46 @@ pub fn metrics(settings: &Settings, listing: &Listing, status: Option<&Status>) 
             "pgisle_backup_last_run_success",
             "1 when the last run of a service's backup went well, 0 when it failed.",
             succeeded,
+        );
+    }
+    text.push_str(&cluster_metrics(settings, cluster, status));
+    text
+}
+
+/// The cluster's own. Where there has never been a backup of it, there is nothing.
+fn cluster_metrics(settings: &Settings, listing: &ClusterListing, status: Option<&Status>) -> String {
+    let labels = format!("project=\"{}\",environment=\"{}\"", settings.name_prefix, settings.environment);
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{{labels}}} {value}\n"));
+    };
+    if let Some(newest) = listing.newest_proved() {
+        let manifest = &newest.manifest;
+        gauge(
+            "pgisle_backup_cluster_last_verified_timestamp_seconds",
+            "When the newest verified backup of the whole cluster was begun.",
+            manifest.begun.unix_s(),
+        );
+        gauge(
+            "pgisle_backup_cluster_last_bytes",
+            "Size of the newest verified backup of the whole cluster in the store.",
+            manifest.stored_bytes(),
+        );
+        gauge(
+            "pgisle_backup_cluster_last_duration_seconds",
+            "How long the newest verified backup of the whole cluster took to copy.",
+            manifest.completed.seconds_since(manifest.begun),
+        );
+    }
+    if !listing.damaged.is_empty() {
+        let count = listing.damaged.len() as u64;
+        gauge("pgisle_backup_cluster_damaged", "Backups of the whole cluster that cannot be restored.", count);
+    }
+    if let Some(cluster) = status.and_then(|status| status.cluster.as_ref()) {
+        gauge(
+            "pgisle_backup_cluster_last_run_success",
+            "1 when the last run of the whole cluster's backup went well, 0 when it failed.",
+            u64::from(cluster.error.is_none()),
         );
     }
     text

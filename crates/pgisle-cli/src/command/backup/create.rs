@@ -25,6 +25,10 @@ use crate::view::{human, json};
 /// With -consistent all services stand at one moment. Where there is PgBouncer it is paused for the milliseconds that the snapshots
 /// take, so that no service is caught between two of its own transactions; without it the snapshots are taken as close together
 /// as can be, and what lies between them is told. Where services come through several, name each with -pooler.
+///
+/// With -cluster the whole cluster is copied by pg_basebackup: every database, role and setting, with the write-ahead log that makes
+/// them one moment. `pgisle backup unpack` makes a data directory of it again. With -incremental only what has changed since the
+/// last such backup is copied (PostgreSQL 17 or later, with summarize_wal on).
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -33,6 +37,8 @@ use crate::view::{human, json};
   $ pgisle backup create -consistent
   $ pgisle backup create -consistent -pooler=pooler-1 -pooler=pooler-2:6433
   $ pgisle backup create -format=plain      # data.sql.gz, for psql
+  $ pgisle backup create -cluster
+  $ pgisle backup create -cluster -incremental
   $ pgisle backup create -metrics=/var/lib/node_exporter/pgisle.prom")]
 pub(super) struct Args {
     /// Back up this service only (can be repeated). One that has left the file may be named.
@@ -47,9 +53,15 @@ pub(super) struct Args {
     /// How the data is laid out.
     #[arg(long, value_name = "FORMAT", default_value = "custom")]
     format: Format,
+    /// Copy the whole cluster instead.
+    #[arg(long, conflicts_with_all = ["service", "consistent", "format"])]
+    cluster: bool,
+    /// Copy only what has changed since the last backup of the cluster.
+    #[arg(long, requires = "cluster")]
+    pub(super) incremental: bool,
     /// Write metrics for node_exporter's textfile collector.
     #[arg(long, value_name = "FILE")]
-    metrics: Option<PathBuf>,
+    pub(super) metrics: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -61,6 +73,9 @@ enum Format {
 }
 
 pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    if args.cluster {
+        return super::cluster::create(session, args).await;
+    }
     let mut project = Project::load(session).await?;
     let services = super::services(&args.service)?;
     let connect = project.connect_options()?.for_purpose("backup");

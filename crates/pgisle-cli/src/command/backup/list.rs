@@ -4,6 +4,7 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::ServiceName;
 use pgisle_engine::backup::BackupError;
 use pgisle_engine::backup::catalog::{self, Listing};
+use pgisle_engine::backup::cluster::{self, ClusterListing};
 use pgisle_engine::clock;
 
 use crate::project::Project;
@@ -14,7 +15,7 @@ use crate::view::{human, json};
 /// List the backups in the store.
 ///
 /// Reads every manifest and looks whether the data is there and as long as it should be; `backup verify` reads the data, too. Needs
-/// no server. Exits with 1 when a backup is damaged.
+/// no server. Exits with 1 when a backup is damaged. Backups of the whole cluster have a table of their own, which -service leaves out.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -43,15 +44,39 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
             .detail(format!("It has no manifest and {} bytes, unless it is being written just now.", leftover.bytes))
             .hint("`pgisle backup prune` removes it when it is a day old.")
     });
-    let diagnostics: Vec<Diagnostic> = damaged.chain(leftovers).collect();
+    let mut diagnostics: Vec<Diagnostic> = damaged.chain(leftovers).collect();
+    let mut cluster = ClusterListing::default();
+    if services.is_empty() {
+        cluster = cluster::list(&store).await.map_err(|error| vec![error.diagnostic()])?;
+        diagnostics.extend(cluster_diagnostics(&cluster));
+    }
+    let now = clock::now();
+    let is_cluster_alone = listing.backups.is_empty() && !cluster.backups.is_empty();
+    let of_services = if is_cluster_alone { String::new() } else { human::backup::list(&listing, &store.location(), now) };
+    let of_cluster = human::cluster::list(&cluster, now);
+    let gap = if of_services.is_empty() || of_cluster.is_empty() { "" } else { "\n" };
     Ok(Report::new()
-        .human(human::backup::list(&listing, &store.location(), clock::now()))
+        .human(of_services)
+        .human(gap)
+        .human(of_cluster)
         .member("store", store.location())
         .member("backups", json::backups(&listing.backups))
         .member("damaged", &listing.damaged)
         .member("leftovers", &listing.leftovers)
+        .member("cluster", json::cluster_listing(&cluster))
         .diagnostics(diagnostics)
         .diagnostics(project.warnings))
+}
+
+/// What is wrong with the cluster's backups.
+fn cluster_diagnostics(listing: &ClusterListing) -> impl Iterator<Item = Diagnostic> {
+    let damaged = listing.damaged.iter().cloned().map(|damage| BackupError::from(damage).diagnostic());
+    damaged.chain(listing.leftovers.iter().map(|leftover| {
+        Diagnostic::warning(Code::BACKUP_LEFTOVER, format!("{} is the rest of an interrupted backup", leftover.id))
+            .about("cluster")
+            .detail(format!("It has no manifest and {} bytes, unless it is being written just now.", leftover.bytes))
+            .hint("`pgisle backup prune` removes it when it is a day old.")
+    }))
 }
 
 /// What is of these services; of all, when there are none.

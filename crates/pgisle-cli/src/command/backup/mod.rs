@@ -1,10 +1,13 @@
 //! `pgisle backup`.
 
+mod cluster;
 mod create;
 mod drill;
 mod list;
 mod prune;
+mod unpack;
 mod verify;
+mod verify_cluster;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +26,9 @@ use crate::session::Session;
 /// soon as it is written, and only what was found whole is listed. backup_storage_path says where backups are kept: a folder, or a
 /// bucket of a service that speaks S3.
 ///
+/// A backup of the whole cluster (-cluster) is its data directory: every service, every role. It comes back with `unpack`, all of it
+/// at once.
+///
 /// A backup that was never restored is a hope: drill restores the newest one of each service beside the live database, compares
 /// every row with what was backed up, and drops it again.
 #[derive(clap::Args)]
@@ -32,6 +38,7 @@ use crate::session::Session;
   $ pgisle backup list
   $ pgisle backup verify -all
   $ pgisle backup drill
+  $ pgisle backup create -cluster
   $ pgisle backup prune -n")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -45,6 +52,7 @@ enum Action {
     Verify(verify::Args),
     Drill(drill::Args),
     Prune(prune::Args),
+    Unpack(unpack::Args),
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
@@ -54,6 +62,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         Action::Verify(args) => verify::run(session, args).await,
         Action::Drill(args) => drill::run(session, args).await,
         Action::Prune(args) => prune::run(session, args).await,
+        Action::Unpack(args) => unpack::run(session, args).await,
     }
 }
 
@@ -80,5 +89,6 @@ async fn publish(store: &BackupStore, settings: &Settings, status: &Status, metr
 
 async fn write_metrics(store: &BackupStore, settings: &Settings, status: &Status, path: &Path) -> Result<(), Diagnostic> {
     let listing = catalog::list(store, None).await.map_err(|error| error.diagnostic())?;
-    report::write_metrics(path, &report::metrics(settings, &listing, Some(status)))
+    let cluster = pgisle_engine::backup::cluster::list(store).await.map_err(|error| error.diagnostic())?;
+    report::write_metrics(path, &report::metrics(settings, &listing, &cluster, Some(status)))
 }

@@ -18,7 +18,8 @@ use crate::view::human;
 ///
 /// Backups older than backup_retention_days go, but of each service the newest backup_minimum_count that were proved always stay,
 /// however old they are and whatever the clock says. What an interrupted run left goes when it is a day old. Damaged backups
-/// stay, for someone to look at.
+/// stay, for someone to look at. The same holds for the whole cluster's backups; a full one stays as long as an incremental one that is
+/// kept stands on it.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 

@@ -13,6 +13,9 @@ use super::style::{CHANGE, GOOD, harmless, paint};
 use super::table::{left, render, right};
 use super::text::{bytes, count};
 
+/// In place of a service's name, which has no parentheses.
+const CLUSTER: &str = "(cluster)";
+
 /// After `backup create`.
 pub(crate) fn made(made: &Made, location: &str) -> String {
     let done = made.services.iter().filter_map(|one| Some((one.outcome.as_ref().ok()?, one.duration_ms)));
@@ -68,17 +71,18 @@ fn size_cells(backup: &Backup) -> [String; 3] {
     [backup.manifest.content.rows().to_string(), bytes(data.raw_bytes), bytes(data.bytes)]
 }
 
-fn proof(verified: Option<&Verified>, now: Moment) -> String {
+pub(super) fn proof(verified: Option<&Verified>, now: Moment) -> String {
     let Some(Verified { at, how, .. }) = verified else { return paint(CHANGE, "no") };
     let how = match how {
         Proof::Stored => "stored",
         Proof::Drill => "drill",
+        Proof::Unpacked => "unpacked",
     };
     format!("{}, {} ago", paint(GOOD, how), age(now.seconds_since(*at)))
 }
 
 /// `5 min`, `9 h`, `12 d`: as fine as one cares.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     const MINUTE_S: u64 = 60;
     const HOUR_S: u64 = 60 * MINUTE_S;
     const DAY_S: u64 = 24 * HOUR_S;
@@ -113,15 +117,17 @@ pub(crate) fn proved(proved: &[(Backup, Depth)]) -> String {
 
 /// `backup prune`, done or only looked at.
 pub(crate) fn due(due: &Due, is_dry: bool) -> String {
-    let Due { expired, leftovers, kept } = due;
+    let Due { expired, leftovers, kept, cluster } = due;
+    let kept = kept + cluster.as_ref().map_or(0, |cluster| cluster.kept);
     let expired_rows = expired.iter().map(|one| (one.service.to_string(), one.id.to_string(), one.bytes, "too old"));
     let leftover_rows = leftovers.iter().map(|one| (one.service.to_string(), one.id.to_string(), one.bytes, "interrupted"));
-    let rows: Vec<Vec<String>> =
-        expired_rows.chain(leftover_rows).map(|(service, id, size, why)| vec![service, id, bytes(size), why.to_owned()]).collect();
+    let cluster_rows = cluster.iter().flat_map(super::cluster::due_rows).map(|(id, size, why)| (CLUSTER.to_owned(), id, size, why));
+    let all = expired_rows.chain(leftover_rows).chain(cluster_rows);
+    let rows: Vec<Vec<String>> = all.map(|(service, id, size, why)| vec![service, id, bytes(size), why.to_owned()]).collect();
     if rows.is_empty() {
-        return format!("Nothing is due; {} kept.\n", count(*kept, "backup"));
+        return format!("Nothing is due; {} kept.\n", count(kept, "backup"));
     }
     let table = render(&[left("service"), left("backup"), right("stored"), left("why")], &rows);
     let verb = if is_dry { "would go" } else { "removed" };
-    format!("{table}\n{} {verb}, {}; {} kept.\n", rows.len(), bytes(due.bytes()), count(*kept, "backup"))
+    format!("{table}\n{} {verb}, {}; {} kept.\n", rows.len(), bytes(due.bytes()), count(kept, "backup"))
 }

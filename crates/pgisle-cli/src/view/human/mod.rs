@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod budget;
+pub(crate) mod cluster;
 pub(crate) mod dev;
 pub(crate) mod diagnostic;
 pub(crate) mod explanation;

@@ -126,6 +126,11 @@ pub(in crate::backup) fn key(id: &BackupId, name: &str) -> Option<Key> {
     Key::of(&[CLUSTER, id.as_str(), name])
 }
 
+/// The folder of a backup.
+pub(in crate::backup) fn folder(id: &BackupId) -> Key {
+    Key::of(&[CLUSTER, id.as_str()]).unwrap_or(Key::ROOT)
+}
+
 /// Lists all. Every manifest is read; the data is not.
 ///
 /// # Errors

@@ -5,7 +5,15 @@
 //! [`unpack()`] puts the two together again.
 
 mod catalog;
+mod create;
+mod preflight;
+mod prune;
 mod unpack;
+mod verify;
 
 pub use catalog::{ClusterBackup, ClusterDamage, ClusterLeftover, ClusterListing, find, list, record_proof};
+pub use create::{ClusterMade, ClusterRequest, create};
+pub use prune::{ClusterDue, ClusterDueBackup};
+pub(super) use prune::{due, remove};
 pub use unpack::{Progress, unpack};
+pub use verify::{Checked, verify, verify_deep};

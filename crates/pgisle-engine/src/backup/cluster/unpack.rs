@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pgisle_core::backup::BackupId;
 use pgisle_core::backup::base::{BaseError, Gathered};
 use pgisle_core::backup::tar::{Kind, TarReader};
 
@@ -35,6 +34,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// `pg_combinebackup` copies a whole cluster.
 const COMBINE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What the folder at work is called after the target. Nobody else calls one so, and what is left of one may be removed.
+const AT_WORK: &str = ".pgisle-unpacking";
+
 /// What the file system takes beside the files themselves.
 const SPACE_MARGIN_BYTES: u64 = 64 << 20;
 
@@ -47,7 +49,7 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 ///
 /// # Errors
 /// The backup is damaged or cannot be decrypted, the store fails, the folder takes it not, or for an incremental one
-/// `pg_combinebackup` is missing or fails. Nothing is then left in the folder.
+/// `pg_combinebackup` is missing or fails. The folder is then as it was.
 pub async fn unpack(
     store: &BackupStore,
     backup: &ClusterBackup,
@@ -58,10 +60,10 @@ pub async fn unpack(
 ) -> Result<(), BackupError> {
     let listing = catalog::list(store).await?;
     let chain = listing.chain(backup);
-    let [.., last] = chain.as_slice() else {
+    if chain.is_empty() {
         let reason = "what it holds the changes since is missing or damaged".to_owned();
         return Err(catalog::ClusterDamage { id: backup.id().clone(), reason }.into());
-    };
+    }
     let failed = |source: UnpackError| BackupError::Unpack { id: backup.id().clone(), folder: into.to_owned(), source };
     let is_incremental = chain.len() > 1;
     if is_incremental {
@@ -69,27 +71,25 @@ pub async fn unpack(
     }
     let total: u64 = chain.iter().map(|one| one.manifest.base.raw_bytes).sum();
     check_space(backup, into, if is_incremental { 2 * total } else { total })?;
-    let mut target = Target::make(into).map_err(failed)?;
+    check_target(into).map_err(failed)?;
+    let parts = Parts::make(into).map_err(|error| failed(error.into()))?;
+    let whole = parts.0.join("whole");
     let mut before = 0;
-    if !is_incremental {
-        extract(store, last, identities, into, &|bytes| progress(bytes, total)).await?;
-    } else {
-        let parts = Parts::make(into).map_err(|error| failed(error.into()))?;
-        for (number, one) in chain.iter().enumerate() {
-            let part = parts.part(number);
-            make_folder(&part).map_err(|error| failed(error.into()))?;
-            extract(store, one, identities, &part, &|bytes| progress(before + bytes, total)).await?;
-            before += one.manifest.base.raw_bytes;
-            fault::stage("cluster.unpacked_part");
-        }
-        combine(programs, &parts, chain.len(), into).await.map_err(failed)?;
+    for (number, one) in chain.iter().enumerate() {
+        let part = if is_incremental { parts.part(number) } else { whole.clone() };
+        make_folder(&part).map_err(|error| failed(error.into()))?;
+        let seen = |bytes| progress(before + bytes, total);
+        extract(store, one, identities, &part, &seen).await?.map_err(|error| failed(error.into()))?;
+        before += one.manifest.base.raw_bytes;
+        fault::stage("cluster.unpacked_part");
+    }
+    if is_incremental {
+        combine(programs, &parts, chain.len(), &whole).await.map_err(failed)?;
     }
     fault::stage("cluster.unpacked");
-    let folder = into.to_owned();
-    let finished = tokio::task::spawn_blocking(move || finish(&folder)).await;
-    finished.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(error.into()))?;
-    target.is_done = true;
-    Ok(())
+    let target = into.to_owned();
+    let finished = tokio::task::spawn_blocking(move || finish(&whole, &target)).await;
+    finished.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(error.into()))
 }
 
 fn require_combine(backup: &ClusterBackup, programs: &ClientPrograms) -> Result<(), BackupError> {
@@ -117,59 +117,25 @@ fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(FOLDER_MODE).create(path)
 }
 
-/// The folder that is unpacked into. Emptied when dropped before all is done.
-struct Target {
-    folder: PathBuf,
-    was_there: bool,
-    is_done: bool,
-}
-
-impl Target {
-    fn make(folder: &Path) -> Result<Self, UnpackError> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let was_there = match fs::symlink_metadata(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_folder(folder)?;
-                false
-            }
-            Err(error) => return Err(error.into()),
-            Ok(metadata) if !metadata.is_dir() => return Err(UnpackError::Taken),
-            Ok(_) if fs::read_dir(folder)?.next().is_some() => return Err(UnpackError::Taken),
-            Ok(_) => {
-                // Ours before anything is in it.
-                if rustix::process::geteuid().is_root() {
-                    std::os::unix::fs::lchown(folder, Some(0), Some(0))?;
-                }
-                fs::set_permissions(folder, fs::Permissions::from_mode(FOLDER_MODE))?;
-                true
-            }
-        };
-        Ok(Self { folder: folder.to_owned(), was_there, is_done: false })
+/// Only what is not there, or is an empty folder, can be replaced.
+fn check_target(folder: &Path) -> Result<(), UnpackError> {
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(metadata) if metadata.is_dir() && fs::read_dir(folder)?.next().is_none() => Ok(()),
+        Ok(_) => Err(UnpackError::Taken),
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        if self.is_done {
-            return;
-        }
-        // Best effort: what made it fail is the error to report.
-        let _ = fs::remove_dir_all(&self.folder);
-        if self.was_there {
-            let _ = make_folder(&self.folder);
-        }
-    }
-}
-
-/// The backups that are put together, each unpacked into a folder of its own beside the target. Goes when dropped.
+/// What is at work beside the target: the backups that are put together, each in a folder of its own, and the whole. Goes when dropped.
+/// The target only ever is a whole data directory: half of one might be started by mistake.
 struct Parts(PathBuf);
 
 impl Parts {
     fn make(into: &Path) -> io::Result<Self> {
-        let mut name = into.file_name().unwrap_or_default().to_owned();
-        name.push(".parts");
-        let parts = Self(into.with_file_name(name));
-        // The rest of a run that was killed is ours, and whatever else is called so is not a part of any cluster.
+        let name = into.file_name().unwrap_or_default().to_string_lossy();
+        let parts = Self(into.with_file_name(format!(".{name}{AT_WORK}")));
+        // The rest of a run that was killed.
         match fs::remove_dir_all(&parts.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -199,14 +165,14 @@ async fn combine(programs: &ClientPrograms, parts: &Parts, count: usize, into: &
     Ok(())
 }
 
-/// Unpacks one backup into an empty folder that is ours alone.
+/// Unpacks one backup into an empty folder that is ours alone. What the folder refuses is told apart from all else.
 async fn extract(
     store: &BackupStore,
     backup: &ClusterBackup,
     identities: &IdentitySource,
     folder: &Path,
     seen: &(dyn Fn(u64) + Sync),
-) -> Result<(), BackupError> {
+) -> Result<io::Result<()>, BackupError> {
     let object = backup.object(&backup.manifest.base);
     let reader = object.open(store, identities).await?;
     let passed = Arc::new(AtomicU64::new(0));
@@ -221,18 +187,15 @@ async fn extract(
         }
     };
     seen(passed.load(Ordering::Relaxed));
-    result.map_err(|error| match error {
-        ExtractError::Content(source) => object.damaged(chain(&source)),
-        ExtractError::Store(source) => {
-            StoreError::Failed { verb: "read", location: store.location(), key: object.key.clone().unwrap_or(Key::ROOT), source }
-                .into()
+    match result {
+        Ok(()) => Ok(Ok(())),
+        Err(ExtractError::File(source)) => Ok(Err(source)),
+        Err(ExtractError::Content(source)) => Err(object.damaged(chain(&source))),
+        Err(ExtractError::Store(source)) => {
+            let key = object.key.clone().unwrap_or(Key::ROOT);
+            Err(StoreError::Failed { verb: "read", location: store.location(), key, source }.into())
         }
-        ExtractError::File(source) => unpack_error(backup.id(), folder, source),
-    })
-}
-
-fn unpack_error(id: &BackupId, folder: &Path, source: io::Error) -> BackupError {
-    BackupError::Unpack { id: id.clone(), folder: folder.to_owned(), source: UnpackError::File(source) }
+    }
 }
 
 enum ExtractError {
@@ -333,13 +296,15 @@ fn write_all(tar: &mut TarReader<Counting>, gathered: &mut Gathered, folder: &Pa
     Ok(())
 }
 
-/// Sets modes and owner, from the bottom up, and has all of it outlive a power cut.
-fn finish(folder: &Path) -> io::Result<()> {
+/// Sets modes and owner, from the bottom up, has all of it outlive a power cut, and puts it in its place.
+fn finish(whole: &Path, target: &Path) -> io::Result<()> {
     let account = Account::for_servers().map_err(io::Error::other)?;
-    hand_over(folder, account.as_ref())?;
+    hand_over(whole, account.as_ref())?;
     #[cfg(target_os = "linux")]
-    rustix::fs::syncfs(File::open(folder)?)?;
-    Ok(())
+    rustix::fs::syncfs(File::open(whole)?)?;
+    fs::rename(whole, target)?;
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
 }
 
 fn hand_over(folder: &Path, account: Option<&Account>) -> io::Result<()> {

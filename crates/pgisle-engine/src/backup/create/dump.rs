@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use pgisle_core::backup::{self, BackupId, Compression, DumpFormat, FORMAT, Manifest, SetThere, StoredObject, checksum};
+use pgisle_core::backup::archive::{self, Archive};
+use pgisle_core::backup::{self, BackupId, Compression, DumpFormat, FORMAT, Manifest, SetThere, checksum};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 
 use super::pipeline::{Gauge, Pour, PourError, Poured, Script, pour};
@@ -23,7 +24,7 @@ use crate::process::Leash;
 const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
 
 /// Between two looks whether the second is over in which the last backup was begun.
-const SECOND_WAIT: Duration = Duration::from_millis(50);
+pub(in crate::backup) const SECOND_WAIT: Duration = Duration::from_millis(50);
 
 /// Makes the backup of a service whose moment is held.
 pub(super) async fn make(
@@ -47,7 +48,7 @@ pub(super) async fn make(
         Err(diagnostic) => return Err(*diagnostic),
     };
     fault::stage("backup.written");
-    if let Some(differences) = difference(&counted, &poured.archive.content) {
+    if let Some(differences) = difference(&counted, &poured.content.content) {
         discard(run.request.store, &key).await;
         return Err(Diagnostic::error(Code::BACKUP_DUMP, "the dump is not what the database holds")
             .about(subject.about())
@@ -88,11 +89,11 @@ async fn publish(run: &Run<'_>, subject: &Subject, backup: Backup, sealed: Vec<u
 }
 
 /// Best effort: what stays has no manifest, and `prune` removes it.
-async fn discard(store: &BackupStore, key: &Key) {
+pub(in crate::backup) async fn discard(store: &BackupStore, key: &Key) {
     let _ = store.delete(key).await;
 }
 
-type Written = (Poured, Vec<super::snapshot::Counted>);
+type Written = (Poured<Archive>, Vec<super::snapshot::Counted>);
 
 /// Runs `pg_dump` into the store while the server counts.
 async fn write(
@@ -108,7 +109,7 @@ async fn write(
     let writer = store.writer(key, snapshot.database_bytes).await.map_err(|error| about(error.diagnostic()))?;
     let (job, leash) = start(run, subject, snapshot, writer, recipients, gauge).map_err(|error| about(pour_diagnostic(&error)))?;
     fault::stage("backup.dumping");
-    let pouring = tokio::task::spawn_blocking(move || pour(job));
+    let pouring = tokio::task::spawn_blocking(move || pour(job, |input| archive::read(input)));
     // Dropped with this future, so that an interrupted run leaves neither pg_dump nor its output.
     let mut leash = Some(leash);
     let counting = std::pin::pin!(snapshot.count());
@@ -139,7 +140,7 @@ async fn write(
     }
 }
 
-fn flatten(poured: Result<Result<Poured, PourError>, tokio::task::JoinError>) -> Result<Poured, PourError> {
+pub(in crate::backup) fn flatten<T>(poured: Result<Result<T, PourError>, tokio::task::JoinError>) -> Result<T, PourError> {
     poured.unwrap_or_else(|error| Err(PourError::Process(io::Error::other(error))))
 }
 
@@ -175,17 +176,16 @@ fn start(
 }
 
 /// Kills what was started, when dropped.
-struct Leashes(Vec<Leash>);
+pub(in crate::backup) struct Leashes(pub(in crate::backup) Vec<Leash>);
 
 fn manifest(
     run: &Run<'_>,
     subject: &Subject,
     snapshot: &Snapshot,
     set: Option<SetThere>,
-    poured: Poured,
+    poured: Poured<Archive>,
     (id, begun, object): (BackupId, pgisle_core::moment::Moment, &str),
 ) -> Manifest {
-    let Poured { archive, bytes, sha256, raw_bytes, raw_sha256 } = poured;
     let settings = &run.request.spec.settings;
     let compression = match run.request.format {
         DumpFormat::Custom => Compression::Zstd,
@@ -203,23 +203,15 @@ fn manifest(
         completed: clock::now(),
         pgisle_version: env!("CARGO_PKG_VERSION").to_owned(),
         server_version: snapshot.server_version.clone(),
-        dump_version: archive.dump_version,
+        dump_version: poured.content.dump_version.clone(),
         encoding: snapshot.encoding.clone(),
         collation: snapshot.collation.clone(),
         snapshot: snapshot.there.clone(),
         set,
         extensions: snapshot.extensions.clone(),
         dump_format: run.request.format,
-        data: StoredObject {
-            name: object.to_owned(),
-            bytes,
-            sha256,
-            raw_bytes,
-            raw_sha256,
-            compression,
-            is_encrypted: run.is_encrypted,
-        },
-        content: archive.content,
+        data: poured.object(object, compression, run.is_encrypted),
+        content: poured.content.content,
     }
 }
 
@@ -233,7 +225,7 @@ fn object_name(format: DumpFormat, is_encrypted: bool) -> &'static str {
 }
 
 /// The public keys; none when backups are not encrypted.
-pub(super) fn recipients(texts: &[String]) -> Result<Option<Recipients>, BackupError> {
+pub(in crate::backup) fn recipients(texts: &[String]) -> Result<Option<Recipients>, BackupError> {
     if texts.is_empty() {
         return Ok(None);
     }
@@ -243,7 +235,7 @@ pub(super) fn recipients(texts: &[String]) -> Result<Option<Recipients>, BackupE
     })
 }
 
-fn random(about: &str) -> Result<u32, Diagnostic> {
+pub(in crate::backup) fn random(about: &str) -> Result<u32, Diagnostic> {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes).map_err(|error| {
         Diagnostic::error(Code::IO, "no random number can be had").about(about).detail(format!("The system says: {error}."))
@@ -260,12 +252,12 @@ fn pour_diagnostic(error: &PourError) -> Diagnostic {
     match error {
         PourError::Store(error) => error.diagnostic(),
         PourError::Program(error) => dump(chain(error)),
-        PourError::Archive(error) => dump(format!("what pg_dump wrote is not whole: {}", chain(error))),
+        PourError::Content(error) => dump(format!("what pg_dump wrote is not whole: {}", chain(error.as_ref()))),
         PourError::Process(error) => dump(chain(error)),
     }
 }
 
-fn sentence(text: &str) -> String {
+pub(in crate::backup) fn sentence(text: &str) -> String {
     let text = text.trim_end_matches('.');
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), characters.as_str()))

@@ -1,9 +1,9 @@
 //! Making backups: each service from one moment of its database, several at a time, each whole or not there.
 
-mod dump;
+pub(super) mod dump;
 mod gzip;
 mod moment;
-mod pipeline;
+pub(super) mod pipeline;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ use snapshot::{Opening, Snapshot};
 const TICK: Duration = Duration::from_millis(200);
 
 /// Manifests, logs and the odd growth, beside what the data is expected to take.
-const SPACE_MARGIN_BYTES: u64 = 16 << 20;
+pub(super) const SPACE_MARGIN_BYTES: u64 = 16 << 20;
 
 /// What is asked for.
 pub struct Request<'a> {
@@ -277,7 +277,7 @@ fn absent_diagnostic(service: &ServiceName) -> Diagnostic {
         .command(format!("pgisle apply -target=service.{service}"))
 }
 
-fn tools_diagnostic(major: u32, found: &[u32]) -> Box<Diagnostic> {
+pub(super) fn tools_diagnostic(major: u32, found: &[u32]) -> Box<Diagnostic> {
     let majors: Vec<String> = found.iter().map(u32::to_string).collect();
     let detail =
         if majors.is_empty() { "None was found.".to_owned() } else { format!("Found are those of {}.", majors.join(", ")) };
@@ -319,10 +319,10 @@ async fn check_space(run: &Run<'_>, subjects: &[Subject], inventory: &Inventory)
 
 /// The dumps that are under way.
 #[derive(Default)]
-struct Watch(Mutex<Vec<(Arc<Gauge>, u64)>>);
+pub(super) struct Watch(Mutex<Vec<(Arc<Gauge>, u64)>>);
 
 impl Watch {
-    fn add(&self, expected: u64) -> Arc<Gauge> {
+    pub(super) fn add(&self, expected: u64) -> Arc<Gauge> {
         let gauge = Arc::<Gauge>::default();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::clone(&gauge), expected));
         gauge
@@ -340,7 +340,7 @@ impl Watch {
     }
 
     /// Does the work, and tells again and again how far it is.
-    async fn watch<T>(&self, work: impl Future<Output = T>, events: Events<'_>) -> T {
+    pub(super) async fn watch<T>(&self, work: impl Future<Output = T>, events: Events<'_>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             match tokio::time::timeout(TICK, &mut work).await {

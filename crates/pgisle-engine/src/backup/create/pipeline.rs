@@ -1,4 +1,4 @@
-//! From `pg_dump`'s pipe to the store: read once, understood, compressed, encrypted, hashed and written, each on a thread of its own.
+//! From a program's pipe to the store: read once, understood, compressed, encrypted, hashed and written, each on a thread of its own.
 
 use std::io::{self, PipeWriter, Read, Write};
 use std::process::ChildStdout;
@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
-use pgisle_core::backup::archive::{self, Archive, ArchiveError};
-use pgisle_core::backup::{Checksum, Compression};
+use pgisle_core::backup::{Checksum, Compression, StoredObject};
 
 use super::gzip::GzipPool;
 use crate::backup::store::{StoreError, Writer};
@@ -32,68 +31,84 @@ const ZSTD_MATCH_BYTES: u32 = 6;
 
 /// How far a dump is. Written by the threads, read by whoever watches.
 #[derive(Debug, Default)]
-pub(super) struct Gauge {
+pub(in crate::backup) struct Gauge {
     raw: AtomicU64,
     stored: AtomicU64,
 }
 
 impl Gauge {
     /// Bytes of the dump.
-    pub(super) fn raw(&self) -> u64 {
+    pub(in crate::backup) fn raw(&self) -> u64 {
         self.raw.load(Ordering::Relaxed)
     }
 
     /// Bytes that went to the store.
-    pub(super) fn stored(&self) -> u64 {
+    pub(in crate::backup) fn stored(&self) -> u64 {
         self.stored.load(Ordering::Relaxed)
     }
 }
 
 /// A dump that is under way, and where it goes.
-pub(super) struct Pour {
-    /// `pg_dump`, writing the custom format.
-    pub(super) dump: Streaming,
+pub(in crate::backup) struct Pour {
+    /// The program, such as `pg_dump`.
+    pub(in crate::backup) dump: Streaming,
     /// Its output.
-    pub(super) output: ChildStdout,
+    pub(in crate::backup) output: ChildStdout,
     /// `pg_restore`, which makes a script of it, when that is what is kept.
-    pub(super) script: Option<Script>,
+    pub(in crate::backup) script: Option<Script>,
     /// The object.
-    pub(super) writer: Writer,
+    pub(in crate::backup) writer: Writer,
     /// How it is compressed.
-    pub(super) compression: Compression,
+    pub(in crate::backup) compression: Compression,
     /// To whom it is encrypted, if to anyone.
-    pub(super) recipients: Option<Recipients>,
+    pub(in crate::backup) recipients: Option<Recipients>,
     /// Threads that compress.
-    pub(super) threads: u32,
+    pub(in crate::backup) threads: u32,
     /// Where to say how far it is.
-    pub(super) gauge: Arc<Gauge>,
+    pub(in crate::backup) gauge: Arc<Gauge>,
 }
 
 /// `pg_restore`, which reads an archive and writes a script.
-pub(super) struct Script {
-    pub(super) restore: Streaming,
-    pub(super) input: PipeWriter,
-    pub(super) output: ChildStdout,
+pub(in crate::backup) struct Script {
+    pub(in crate::backup) restore: Streaming,
+    pub(in crate::backup) input: PipeWriter,
+    pub(in crate::backup) output: ChildStdout,
 }
 
-/// A dump that is whole and in the store.
-pub(super) struct Poured {
-    pub(super) archive: Archive,
-    pub(super) bytes: u64,
-    pub(super) sha256: String,
-    pub(super) raw_bytes: u64,
-    pub(super) raw_sha256: String,
+/// A dump that is whole and in the store, and what was understood of it.
+pub(in crate::backup) struct Poured<T> {
+    pub(in crate::backup) content: T,
+    pub(in crate::backup) bytes: u64,
+    pub(in crate::backup) sha256: String,
+    pub(in crate::backup) raw_bytes: u64,
+    pub(in crate::backup) raw_sha256: String,
+}
+
+impl<T> Poured<T> {
+    /// The object as a manifest describes it.
+    pub(in crate::backup) fn object(&self, name: &str, compression: Compression, is_encrypted: bool) -> StoredObject {
+        let Self { content: _, bytes, sha256, raw_bytes, raw_sha256 } = self;
+        StoredObject {
+            name: name.to_owned(),
+            bytes: *bytes,
+            sha256: sha256.clone(),
+            raw_bytes: *raw_bytes,
+            raw_sha256: raw_sha256.clone(),
+            compression,
+            is_encrypted,
+        }
+    }
 }
 
 /// Why there is no whole dump. Nothing is then in the store.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PourError {
-    /// `pg_dump` or `pg_restore` failed.
+pub(in crate::backup) enum PourError {
+    /// The program or `pg_restore` failed.
     #[error(transparent)]
     Program(#[from] ProcessError),
-    /// What it wrote is no whole archive.
-    #[error("what pg_dump wrote is not whole")]
-    Archive(#[from] ArchiveError),
+    /// What it wrote is not whole.
+    #[error("what it wrote is not whole")]
+    Content(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,8 +117,12 @@ pub(super) enum PourError {
     Process(#[source] io::Error),
 }
 
-/// Runs a dump to its end. Blocks. The object is in its place only when every part has said that all is well.
-pub(super) fn pour(pour: Pour) -> Result<Poured, PourError> {
+/// Runs a dump to its end. Blocks. `parse` reads all of it and says whether it is whole. The object is in its place only when every
+/// part has said that all is well.
+pub(in crate::backup) fn pour<T: Send, E: std::error::Error + Send + Sync + 'static>(
+    pour: Pour,
+    parse: impl FnOnce(&mut dyn Read) -> Result<T, E> + Send,
+) -> Result<Poured<T>, PourError> {
     let Pour { dump, mut output, script, writer, compression, recipients, threads, gauge } = pour;
     let (restore, mut sink, source) = match script {
         None => {
@@ -114,10 +133,10 @@ pub(super) fn pour(pour: Pour) -> Result<Poured, PourError> {
     };
     let packer = Packer { writer: Passing::new(writer, Arc::clone(&gauge)), compression, recipients, threads };
     let (to_parser, pieces) = sync_channel::<Piece>(PIECES_WAITING);
-    let (read, archive, packed) = scope(|scope| {
+    let (read, parsed, packed) = scope(|scope| {
         let parser = Builder::new().name("backup-parser".into()).spawn_scoped(scope, || {
             let mut reader = PieceReader::new(pieces);
-            archive::read(&mut reader)
+            parse(&mut reader)
         });
         let packer = Builder::new().name("backup-packer".into()).spawn_scoped(scope, || packer.pack(source));
         let read = fan_out(&mut output, &to_parser, &mut sink, &gauge);
@@ -134,11 +153,20 @@ pub(super) fn pour(pour: Pour) -> Result<Poured, PourError> {
         dump.wait()?;
     }
     restore.map_or(Ok(()), Streaming::wait)?;
-    let (archive, packed) = (archive.map_err(PourError::Process)??, packed?);
-    let Packed { output, raw_bytes, raw_sha256 } = packed;
-    let Passing { writer, checksum, bytes, .. } = output;
-    writer.finish()?;
-    Ok(Poured { archive, bytes, sha256: checksum.finish(), raw_bytes, raw_sha256 })
+    let content = parsed.map_err(PourError::Process)?.map_err(|error| PourError::Content(error.into()))?;
+    packed?.finish(content)
+}
+
+/// Puts into the store what is in memory already. Blocks.
+pub(in crate::backup) fn pack(
+    bytes: Vec<u8>,
+    writer: Writer,
+    recipients: Option<Recipients>,
+    threads: u32,
+) -> Result<Poured<()>, PourError> {
+    let writer = Passing::new(writer, Arc::default());
+    let packer = Packer { writer, compression: Compression::Zstd, recipients, threads };
+    packer.pack(Source::Memory(io::Cursor::new(bytes)))?.finish(())
 }
 
 fn join<T>(thread: io::Result<ScopedJoinHandle<'_, T>>) -> io::Result<T>
@@ -160,6 +188,7 @@ enum Sink {
 enum Source {
     Channel(PieceReader),
     Pipe(ChildStdout),
+    Memory(io::Cursor<Vec<u8>>),
 }
 
 impl Read for Source {
@@ -167,6 +196,7 @@ impl Read for Source {
         match self {
             Self::Channel(reader) => reader.read(buffer),
             Self::Pipe(pipe) => pipe.read(buffer),
+            Self::Memory(bytes) => bytes.read(buffer),
         }
     }
 }
@@ -231,6 +261,16 @@ struct Packed {
     output: Passing,
     raw_bytes: u64,
     raw_sha256: String,
+}
+
+impl Packed {
+    /// Puts the object in its place.
+    fn finish<T>(self, content: T) -> Result<Poured<T>, PourError> {
+        let Self { output, raw_bytes, raw_sha256 } = self;
+        let Passing { writer, checksum, bytes, .. } = output;
+        writer.finish()?;
+        Ok(Poured { content, bytes, sha256: checksum.finish(), raw_bytes, raw_sha256 })
+    }
 }
 
 enum PackError {

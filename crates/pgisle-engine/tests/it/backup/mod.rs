@@ -1,6 +1,7 @@
 //! Backups of real databases.
 
 mod archive;
+mod cluster;
 mod content;
 mod create;
 mod damage;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use pgisle_core::backup::{self, BackupId, Retention};
 use pgisle_core::moment::{DAY_S, Moment};
 use pgisle_engine::backup::catalog::{Backup, Proof, Verified};
+use pgisle_engine::backup::cluster::ClusterListing;
 use pgisle_engine::backup::{prune, report};
 use pgisle_engine::clock;
 
@@ -106,7 +107,7 @@ async fn the_outcome_is_written_down_for_those_who_were_not_there() {
     assert_eq!(lines.len(), 3, "{log}");
     assert!(lines[0].contains(" ok service=chat backup=") && lines[1].contains(" FAILED service=later PI0811 "), "{log}");
     assert!(std::fs::read_to_string(&told).unwrap().starts_with("later: PI0811 "));
-    let metrics = report::metrics(&site.project.spec.settings, &site.list().await, Some(&status));
+    let metrics = report::metrics(&site.project.spec.settings, &site.list().await, &ClusterListing::default(), Some(&status));
     for line in [
         "pgisle_backup_last_run_success{project=\"link\",environment=\"development\",service=\"later\"} 0",
         "pgisle_backup_last_run_success{project=\"link\",environment=\"development\",service=\"users\"} 1",

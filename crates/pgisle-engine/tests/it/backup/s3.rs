@@ -17,14 +17,14 @@ const KEY: &str = "pgisle";
 const SECRET: &str = "only-for-tests";
 
 /// A server of its own, with one bucket.
-struct Server {
+pub(super) struct Server {
     child: Child,
     port: u16,
     folder: TempDir,
 }
 
 impl Server {
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         let program = find_program("s3s-fs")?;
         let (folder, port) = (TempDir::new().unwrap(), free_port().unwrap());
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
@@ -37,6 +37,16 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Some(Self { child, port, folder })
+    }
+
+    /// A store in its bucket.
+    pub(super) fn open(&self) -> BackupStore {
+        self.store(SECRET)
+    }
+
+    /// Where it keeps its objects, as plain files.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     fn store(&self, secret: &str) -> BackupStore {
