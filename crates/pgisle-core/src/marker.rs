@@ -35,13 +35,16 @@ pub enum Kind {
     Restore,
     /// The database that a restore replaced. It is kept, closed, until it is pruned or put back.
     Replaced,
+    /// A database that a split fills, or the login that fills it. It is there for that long only.
+    Split,
 }
 
 impl Kind {
-    /// Whether it belongs to a restore rather than to the island as the file describes it: no plan makes, changes or retires it.
+    /// Whether it belongs to a restore or a split rather than to the island as the file describes it: no plan makes, changes or
+    /// retires it.
     #[must_use]
-    pub fn is_of_restore(self) -> bool {
-        matches!(self, Self::Restore | Self::Replaced)
+    pub fn is_of_job(self) -> bool {
+        matches!(self, Self::Restore | Self::Replaced | Self::Split)
     }
 }
 

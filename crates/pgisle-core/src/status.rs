@@ -197,7 +197,7 @@ fn departed(spec: &Spec, inventory: &Inventory, activity: &Activity) -> Vec<Serv
         else {
             continue;
         };
-        if marker.kind.is_of_restore() {
+        if marker.kind.is_of_job() {
             continue;
         }
         let Some(service) = marker.service.filter(|service| !spec.services.contains_key(service)) else { continue };

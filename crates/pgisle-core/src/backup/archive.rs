@@ -52,6 +52,8 @@ pub enum ArchiveError {
 pub struct Entry {
     /// Its number, by which `pg_restore -L` selects it.
     pub dump_id: i64,
+    /// What it is in the catalogs: the number of the catalog, and its number in there. Zero for what is in none.
+    pub catalog: (u32, u32),
     /// What it is: `TABLE`, `TABLE DATA`, `ACL`, …
     pub kind: String,
     /// Its name.
@@ -262,7 +264,8 @@ impl<R: Read> Reader<R> {
         let minor = self.version.1;
         let dump_id = self.integer()?;
         let has_data = self.integer()? != 0;
-        let (_table_oid, _oid) = (self.text()?, self.text()?);
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or_default();
+        let catalog = (number(self.text()?), number(self.text()?));
         let (tag, kind) = (self.text_or_empty()?, self.text_or_empty()?);
         let is_post_data = self.integer()? == SECTION_POST_DATA;
         let definition = self.text_or_empty()?;
@@ -286,7 +289,7 @@ impl<R: Read> Reader<R> {
         for _ in 0..self.offset_bytes {
             self.byte()?;
         }
-        Ok(Entry { dump_id, kind, tag, definition, copy, schema, owner, has_data, is_post_data, dependencies })
+        Ok(Entry { dump_id, catalog, kind, tag, definition, copy, schema, owner, has_data, is_post_data, dependencies })
     }
 
     fn data(&mut self, entries: &[Entry]) -> Result<Content, ArchiveError> {

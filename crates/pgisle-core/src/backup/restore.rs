@@ -19,16 +19,33 @@ pub enum Purpose {
     Restore,
     /// To be compared, and dropped.
     Drill,
+    /// To hold what a split takes out of the shared database.
+    Split,
+}
+
+impl Purpose {
+    /// The part that the database and its login play on the cluster.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Restore | Self::Drill => Kind::Restore,
+            Self::Split => Kind::Split,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Restore => "restore",
+            Self::Drill => "drill",
+            Self::Split => "split",
+        }
+    }
 }
 
 /// The database that is filled.
 #[must_use]
 pub fn staging_name(database: &DatabaseName, purpose: Purpose, at: Moment) -> DatabaseName {
-    let word = match purpose {
-        Purpose::Restore => "restore",
-        Purpose::Drill => "drill",
-    };
-    DatabaseName::observed(fit(database.as_str(), &format!("__{word}_{}", digits(at))))
+    DatabaseName::observed(fit(database.as_str(), &format!("__{}_{}", purpose.word(), digits(at))))
 }
 
 /// The database that was live until it was replaced.
@@ -39,8 +56,9 @@ pub fn replaced_name(database: &DatabaseName, at: Moment) -> DatabaseName {
 
 /// The login that fills it.
 #[must_use]
-pub fn loader_name(owner: &RoleName) -> RoleName {
-    RoleName::observed(fit(owner.as_str(), "__restore"))
+pub fn loader_name(owner: &RoleName, purpose: Purpose) -> RoleName {
+    let word = if purpose == Purpose::Split { "__split" } else { "__restore" };
+    RoleName::observed(fit(owner.as_str(), word))
 }
 
 /// The key of the advisory lock on what is filled by a login: the beginning of a hash, so that no two are the same. It is never
@@ -122,9 +140,19 @@ impl Leftover {
 /// Finds everything that restores of this project and environment have left: databases by name, then logins.
 #[must_use]
 pub fn leftovers(inventory: &Inventory, project: &str, environment: &str) -> Vec<Leftover> {
+    remains(inventory, project, environment, &[Kind::Restore, Kind::Replaced])
+}
+
+/// Finds what splits of this project and environment fill, or have left: databases by name, then logins.
+#[must_use]
+pub fn split_remains(inventory: &Inventory, project: &str, environment: &str) -> Vec<Leftover> {
+    remains(inventory, project, environment, &[Kind::Split])
+}
+
+fn remains(inventory: &Inventory, project: &str, environment: &str, kinds: &[Kind]) -> Vec<Leftover> {
     let ours = |marker: Marker| {
         let service = marker.service.clone()?;
-        (marker.same_owner(project, environment) && marker.kind.is_of_restore()).then_some((service, marker))
+        (marker.same_owner(project, environment) && kinds.contains(&marker.kind)).then_some((service, marker))
     };
     let loaders: Vec<(&RoleName, ServiceName, Marker)> = inventory
         .roles
@@ -196,7 +224,7 @@ mod tests {
             assert!(DatabaseName::new(name.as_str()).is_ok() && name.as_str().ends_with("_20250119020000"), "{name}");
         }
         let owner = RoleName::new("o".repeat(63)).unwrap();
-        assert_eq!(loader_name(&owner).as_str().len(), 63);
+        assert_eq!(loader_name(&owner, Purpose::Restore).as_str().len(), 63);
         let keys = ["users", "chat", "orders", "billing"].map(|name| lock_key(&RoleName::new(name).unwrap()));
         assert!(keys.iter().all(|key| *key > 0) && keys[0] != keys[1], "{keys:?}");
     }

@@ -256,6 +256,7 @@ mod tests {
     fn entries_are_chosen() {
         let entry = |dump_id, kind: &str, tag: &str, definition: &str, copy: &str| Entry {
             dump_id,
+            catalog: (0, 0),
             kind: kind.to_owned(),
             tag: tag.to_owned(),
             definition: definition.to_owned(),

@@ -17,7 +17,7 @@ impl<'a> Planner<'a> {
         for (name, database) in &self.inventory.databases {
             let Some(marker) = database.marker() else { continue };
             let Some(service) = marker.service.clone() else { continue };
-            let is_restores = marker.kind.is_of_restore();
+            let is_restores = marker.kind.is_of_job();
             if !marker.same_owner(self.project(), self.environment()) || kept.contains(name) || is_restores {
                 continue;
             }
@@ -60,7 +60,7 @@ impl<'a> Planner<'a> {
     fn retire_logins(&mut self, own_roles: &BTreeSet<RoleName>) {
         let mut by_service: BTreeMap<ServiceName, Vec<Step>> = BTreeMap::new();
         for (name, role) in self.inventory.roles.iter().filter(|(name, role)| role.login && !own_roles.contains(*name)) {
-            let is_ours = |marker: &Marker| marker.same_owner(self.project(), self.environment()) && !marker.kind.is_of_restore();
+            let is_ours = |marker: &Marker| marker.same_owner(self.project(), self.environment()) && !marker.kind.is_of_job();
             let Some(marker) = role.marker().filter(is_ours) else { continue };
             let Some(service) = marker.service.filter(|service| self.is_wanted(service)) else { continue };
             by_service.entry(service.clone()).or_default().push(Step {
@@ -113,5 +113,5 @@ impl<'a> Planner<'a> {
 
 /// Roles of these kinds log in.
 pub(super) fn is_login(kind: Kind) -> bool {
-    matches!(kind, Kind::Login | Kind::Migrator | Kind::Monitoring | Kind::Restore)
+    matches!(kind, Kind::Login | Kind::Migrator | Kind::Monitoring | Kind::Restore | Kind::Split)
 }

@@ -243,10 +243,7 @@ impl<'a> Planner<'a> {
         let is_wanted = |row: &Membership| wanted.iter().any(|role| role.name == row.member && role.member_of.contains(&row.role));
         // From 16 on the maker of a role is its member with the admin option; that row cannot and need not go.
         let is_platform = |row: &Membership| {
-            row.member == *admin
-                || is_superuser(&row.member)
-                || self.may_create_roles(&row.member)
-                || self.is_of_restore(&row.member)
+            row.member == *admin || is_superuser(&row.member) || self.may_create_roles(&row.member) || self.is_of_job(&row.member)
         };
         self.inventory
             .memberships
@@ -269,9 +266,9 @@ impl<'a> Planner<'a> {
     }
 
     /// The login that fills a database for a restore is the restore's to drop.
-    fn is_of_restore(&self, role: &RoleName) -> bool {
+    fn is_of_job(&self, role: &RoleName) -> bool {
         let marker = self.inventory.roles.get(role).and_then(Role::marker);
-        marker.is_some_and(|marker| marker.kind.is_of_restore() && marker.same_owner(self.project(), self.environment()))
+        marker.is_some_and(|marker| marker.kind.is_of_job() && marker.same_owner(self.project(), self.environment()))
     }
 
     /// The idle slot must not log in, nor may roles of another access mode.

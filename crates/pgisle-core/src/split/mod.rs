@@ -4,14 +4,20 @@
 //! and views go with the tables, and what belongs to several services at once is a [`Crossing`], which someone has to think about.
 
 mod boundary;
+pub mod change;
 mod claim;
+mod job;
+mod moved;
 pub mod observed;
 mod picture;
 mod plan;
 mod strategy;
 
 pub use boundary::{Crossing, CrossingKind, crossings};
+pub use change::{Lsn, Visible};
 pub use claim::{Claims, Owners, claim, named_relations};
+pub use job::{Clock, Job, JobState, Severed};
+pub use moved::{Moved, MovedTable, Phase, Schema, choose_schema, moved};
 pub use observed::Shared;
 pub use picture::dot;
 pub use plan::{ServiceSplit, SplitOptions, SplitPlan, plan_split};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Readable;
-use crate::name::DatabaseName;
+use crate::name::{DatabaseName, RoleName};
 
 /// The number of an object in its catalog.
 pub type Oid = u32;
@@ -50,6 +50,8 @@ pub struct Objects {
     pub large_objects: u64,
     /// The extensions' names.
     pub extensions: BTreeSet<String>,
+    /// Which relation needs which extension.
+    pub extension_uses: Vec<ExtensionUse>,
 }
 
 /// What a relation is.
@@ -125,6 +127,12 @@ pub struct Relation {
     pub is_unlogged: bool,
     /// Whether a column has the type `oid` or `lo`: it may point to large objects.
     pub points_to_large_objects: bool,
+    /// Its owner.
+    pub owner: RoleName,
+    /// Whether its rows mean the same in another database in their binary form.
+    pub is_portable: bool,
+    /// The columns that are stored and not computed, in order; none but for tables.
+    pub columns: Vec<String>,
 }
 
 /// How logical replication tells one row from another.
@@ -214,6 +222,17 @@ pub struct SequenceUse {
     pub is_owned: bool,
 }
 
+/// A relation that needs an extension: for the type of a column, an operator class, a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtensionUse {
+    /// The extension.
+    pub extension: String,
+    /// The schema that it is in.
+    pub schema: String,
+    /// The relation.
+    pub relation: Oid,
+}
+
 /// A type of the database's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeThere {
@@ -232,12 +251,8 @@ pub struct Replication {
     pub wal_level: String,
     /// `max_replication_slots` less those in use.
     pub slots_free: u32,
-    /// `max_wal_senders` less those in use.
-    pub senders_free: u32,
-    /// `max_logical_replication_workers`.
-    pub workers: u32,
-    /// Whether the administrator may create subscriptions and slots.
-    pub may_subscribe: bool,
+    /// Whether the administrator may make replication slots.
+    pub may_replicate: bool,
 }
 
 /// A transaction that has written and is still open.

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::boundary::{Crossing, crossings};
 use super::claim::{Claims, Owners, claim};
-use super::observed::{Relation, RelationKind, Shared};
+use super::moved::moves_here;
+use super::observed::{Relation, Shared};
 use super::strategy::{Choice, Estimate, Strategy, choose, duration, estimates};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::inventory::Readable;
@@ -116,16 +117,10 @@ fn service_split(
     options: &SplitOptions,
 ) -> ServiceSplit {
     let belongs = |owners: &Owners| owners.contains(service);
-    let alone = |owners: &Owners| owners.len() == 1 && belongs(owners);
     let mut moves: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let mut tables = Vec::new();
     for relation in &shared.objects.relations {
-        let owners = claims.of(relation.oid);
-        let moves_here = match relation.kind {
-            RelationKind::View | RelationKind::Materialized => alone(&owners) && !reads_shared(shared, claims, relation),
-            _ => belongs(&owners),
-        };
-        if moves_here {
+        if moves_here(claims, shared, relation, service) {
             moves.entry(relation.kind.word()).or_default().push(relation.full_name());
             if relation.kind.is_table() {
                 tables.push(relation);
@@ -147,10 +142,6 @@ fn service_split(
         estimates,
         choice,
     }
-}
-
-fn reads_shared(shared: &Shared, claims: &Claims, view: &Relation) -> bool {
-    shared.objects.views.iter().any(|entry| entry.view == view.oid && claims.of(entry.relation).is_empty())
 }
 
 fn no_way(service: &ServiceSplit) -> Option<Diagnostic> {

@@ -157,14 +157,13 @@ fn stream_obstacles(shared: &Shared, tables: &[&Relation]) -> Vec<String> {
     if replication.wal_level != "logical" {
         obstacles.push(format!("wal_level is {}, and logical replication needs logical (a restart).", replication.wal_level));
     }
-    if !replication.may_subscribe {
-        obstacles.push("The administrator may not make subscriptions: it takes a superuser, or pg_create_subscription.".to_owned());
+    if !replication.may_replicate {
+        obstacles.push(
+            "The administrator may not make replication slots: it takes a superuser, or the attribute REPLICATION.".to_owned(),
+        );
     }
     if replication.slots_free == 0 {
         obstacles.push("No replication slot is free: raise max_replication_slots.".to_owned());
-    }
-    if replication.senders_free == 0 {
-        obstacles.push("No WAL sender is free: raise max_wal_senders.".to_owned());
     }
     let nameless: Vec<String> =
         tables.iter().filter(|table| table.identity == Identity::Nothing).map(|table| table.full_name()).collect();

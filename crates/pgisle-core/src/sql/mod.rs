@@ -102,6 +102,19 @@ impl Statement {
     }
 }
 
+/// Sends several statements as one message: as one transaction, unless one is open.
+#[must_use]
+pub fn together(statements: &[Statement]) -> Statement {
+    statements.iter().enumerate().fold(Statement::new(""), |mut all, (place, statement)| {
+        let between = if place == 0 { "" } else { ";\n" };
+        all.text.push_str(between);
+        all.text.push_str(&statement.text);
+        all.shown.push_str(between);
+        all.shown.push_str(&statement.shown);
+        all
+    })
+}
+
 /// Creates a database from the template that nobody can have changed.
 #[must_use]
 pub fn create_database(name: &DatabaseName) -> Statement {

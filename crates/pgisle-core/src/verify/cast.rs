@@ -95,7 +95,7 @@ impl<'a> Cast<'a> {
         }
         // While a service is restored, the login that fills its new database is its own, too. The marker says so, not the name.
         let of_restore = |marker: Option<Marker>| {
-            let marker = marker.filter(|it| it.kind.is_of_restore())?;
+            let marker = marker.filter(|it| it.kind.is_of_job())?;
             let is_ours = marker.same_owner(&spec.settings.name_prefix, spec.settings.environment.as_str());
             spec.services.get(&marker.service?).filter(|_| is_ours)
         };

@@ -1,6 +1,6 @@
 //! What a live database holds, read row by row as `pg_dump` would read it, in one snapshot.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::TryStreamExt as _;
@@ -35,6 +35,8 @@ pub struct Reading<'a> {
     pub columns: &'a Columns,
     /// How many tables are read at once, each on a session of its own.
     pub parallelism: usize,
+    /// Only these tables and sequences, by schema and name; everything, when none are given.
+    pub only: Option<&'a BTreeSet<(String, String)>>,
 }
 
 /// Why the content is not known.
@@ -177,6 +179,9 @@ async fn relations(session: &Session, reading: &Reading<'_>) -> Result<Vec<Relat
         })
     };
     let mut relations = rows.iter().map(relation).collect::<Result<Vec<_>, _>>().map_err(failed())?;
+    if let Some(only) = reading.only {
+        relations.retain(|relation| only.contains(&(relation.schema.clone(), relation.name.clone())));
+    }
     for relation in &mut relations {
         let key = (relation.schema.clone(), relation.name.clone());
         if let Some(order) = reading.columns.get(&key) {

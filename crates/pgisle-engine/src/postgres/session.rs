@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{ChannelBinding, SslMode as DriverSslMode};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, CopyInSink, CopyOutStream, NoTls, Row, SimpleQueryMessage};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, CopyInSink, CopyOutStream, NoTls, Row, RowStream, SimpleQueryMessage,
+};
 
 use pgisle_core::sql::Statement;
 
@@ -197,6 +199,20 @@ impl Session {
     /// Sends a table's rows here.
     pub(crate) async fn copy_out(&self, statement: &Statement) -> Result<CopyOutStream, tokio_postgres::Error> {
         self.client.copy_out(statement.expose()).await
+    }
+
+    /// Sends rows there, into a table.
+    pub(crate) async fn copy_in(&self, statement: &Statement) -> Result<CopyInSink<Bytes>, tokio_postgres::Error> {
+        self.client.copy_in(statement.expose()).await
+    }
+
+    /// Asks one thing whose answer may be too large to hold.
+    pub(crate) async fn query_stream(
+        &self,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        self.client.query_raw(sql, params.iter().copied()).await
     }
 
     /// Sends rows there: a COPY statement of a dump, whoever wrote it.

@@ -6,9 +6,10 @@ WITH member AS MATERIALIZED (
 ), namespace AS MATERIALIZED (
     SELECT n.oid, n.nspname
     FROM pg_catalog.pg_namespace AS n
-    WHERE n.nspname <> 'information_schema' AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_')
+    WHERE n.nspname NOT IN ('information_schema', 'pgisle_split')
+        AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_')
 ), relation AS MATERIALIZED (
-    SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relreplident, c.reltuples, c.relpages, c.reltype, n.nspname
+    SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relreplident, c.reltuples, c.relpages, c.reltype, c.relowner, n.nspname
     FROM pg_catalog.pg_class AS c
     JOIN namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
@@ -87,7 +88,22 @@ SELECT pg_catalog.json_build_object(
                         AND (CASE r.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END)) THEN 'key'
                 ELSE 'nothing'
             END,
+            'owner', pg_catalog.pg_get_userbyid(r.relowner),
             'is_unlogged', r.relpersistence = 'u',
+            -- A binary row names the types of array elements and of composite types by number, which another database numbers
+            -- otherwise. Those of the server itself are the same everywhere.
+            'is_portable', NOT EXISTS (
+                SELECT FROM pg_catalog.pg_attribute AS a
+                JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+                LEFT JOIN pg_catalog.pg_type AS b ON b.oid = t.typbasetype
+                WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+                    AND (t.oid >= 16384 OR b.oid >= 16384)
+                    AND (t.typtype NOT IN ('b', 'e', 'd') OR t.typelem <> 0
+                        OR (b.oid IS NOT NULL AND (b.typtype NOT IN ('b', 'e') OR (b.oid >= 16384 AND b.typelem <> 0))))),
+            'columns', (
+                SELECT COALESCE(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]')
+                FROM pg_catalog.pg_attribute AS a
+                WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND r.relkind IN ('r', 'p')),
             'points_to_large_objects', EXISTS (
                 SELECT FROM pg_catalog.pg_attribute AS a
                 JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
@@ -153,6 +169,25 @@ SELECT pg_catalog.json_build_object(
                 WHERE a.attnum > 0 AND NOT a.attisdropped AND a.atttypid IN (t.oid, t.typarray))
             ) ORDER BY t.nspname, t.typname), '[]')
         FROM own_type AS t),
+    'extension_uses', (
+        SELECT COALESCE(pg_catalog.json_agg(DISTINCT pg_catalog.jsonb_build_object(
+            'extension', e.extname, 'schema', n.nspname, 'relation', u.relation::pg_catalog.int8)), '[]')
+        FROM (
+            SELECT d.relation, d.refclassid, d.refobjid FROM depends AS d
+            UNION
+            -- The types of its columns.
+            SELECT d.objid, d.refclassid, d.refobjid
+            FROM pg_catalog.pg_depend AS d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            UNION
+            SELECT i.indrelid, d.refclassid, d.refobjid
+            FROM pg_catalog.pg_depend AS d
+            JOIN pg_catalog.pg_index AS i ON i.indexrelid = d.objid
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass) AS u
+        JOIN relation AS r ON r.oid = u.relation
+        JOIN pg_catalog.pg_depend AS m ON m.classid = u.refclassid AND m.objid = u.refobjid AND m.deptype = 'e'
+            AND m.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+        JOIN pg_catalog.pg_extension AS e ON e.oid = m.refobjid
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace),
     'large_objects', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata),
     'extensions', (SELECT COALESCE(pg_catalog.json_agg(e.extname), '[]') FROM pg_catalog.pg_extension AS e)
 )::pg_catalog.text

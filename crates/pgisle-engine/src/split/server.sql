@@ -10,14 +10,8 @@ SELECT pg_catalog.json_build_object(
         'wal_level', pg_catalog.current_setting('wal_level'),
         'slots_free', GREATEST(pg_catalog.current_setting('max_replication_slots')::pg_catalog.int8
             - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots), 0),
-        'senders_free', GREATEST(pg_catalog.current_setting('max_wal_senders')::pg_catalog.int8
-            - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_wal_senders()), 0),
-        'workers', pg_catalog.current_setting('max_logical_replication_workers')::pg_catalog.int8,
-        'may_subscribe', (
-            SELECT a.rolsuper OR (a.rolreplication AND EXISTS (
-                SELECT FROM pg_catalog.pg_roles AS p
-                WHERE p.rolname = 'pg_create_subscription' AND pg_catalog.pg_has_role(p.oid, 'USAGE')))
-            FROM pg_catalog.pg_roles AS a WHERE a.rolname = current_user)),
+        'may_replicate', (
+            SELECT a.rolsuper OR a.rolreplication FROM pg_catalog.pg_roles AS a WHERE a.rolname = current_user)),
     'sees_others', (
         SELECT a.rolsuper OR EXISTS (
             SELECT FROM pg_catalog.pg_roles AS p

@@ -12,9 +12,9 @@ mod error;
 mod input;
 mod keep;
 mod load;
-mod locks;
-mod stage;
-mod swap;
+pub(crate) mod locks;
+pub(crate) mod stage;
+pub(crate) mod swap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -44,25 +44,25 @@ use stage::Stage;
 use swap::Swap;
 
 /// What a restore works on.
-struct Site<'a> {
-    request: &'a apply::Request<'a>,
-    service: &'a Service,
+pub(crate) struct Site<'a> {
+    pub(crate) request: &'a apply::Request<'a>,
+    pub(crate) service: &'a Service,
     /// The lock on the service's restores, which is held all the time.
-    own: &'a RunLock,
+    pub(crate) own: &'a RunLock,
     /// What is done, for whoever waits for a lock.
-    purpose: &'static str,
+    pub(crate) purpose: &'static str,
 }
 
 impl Site<'_> {
-    fn connect(&self) -> &ConnectOptions {
+    pub(crate) fn connect(&self) -> &ConnectOptions {
         self.request.connect
     }
 
-    fn project(&self) -> &str {
+    pub(crate) fn project(&self) -> &str {
         &self.request.spec.settings.name_prefix
     }
 
-    fn environment(&self) -> &'static str {
+    pub(crate) fn environment(&self) -> &'static str {
         self.request.spec.settings.environment.as_str()
     }
 }
@@ -343,7 +343,7 @@ fn left(error: &RestoreError) -> Diagnostic {
 }
 
 /// The service must be there as the file has it, or nearly so.
-fn check_service(site: &Site<'_>, inventory: &Inventory) -> Result<(), RestoreError> {
+pub(crate) fn check_service(site: &Site<'_>, inventory: &Inventory) -> Result<(), RestoreError> {
     let service = site.service;
     let refuse = |why: String| Err(RestoreError::Service { service: service.name.clone(), why });
     if !inventory.roles.contains_key(&service.owner()) {
@@ -388,6 +388,7 @@ async fn compare(site: &Site<'_>, stage: &Stage, survey: &Survey) -> Result<(Com
         snapshot: None,
         columns: &survey.columns,
         parallelism: site.request.parallelism,
+        only: None,
     };
     let found = content(&reading, &|_| {}).await?;
     let (compared, differences) = match &survey.expected {
@@ -441,14 +442,14 @@ fn slots_stay(slots: &str, live: &DatabaseName) -> Diagnostic {
 }
 
 /// Reads the cluster, and the new database inside.
-async fn look(site: &Site<'_>, database: &DatabaseName) -> Result<Inventory, RestoreError> {
+pub(crate) async fn look(site: &Site<'_>, database: &DatabaseName) -> Result<Inventory, RestoreError> {
     let live = apply::readers(site.request.spec).remove(&site.service.database).unwrap_or_default();
     let wanted = crate::postgres::Request { databases: BTreeMap::from([(database.clone(), live)]) };
     Ok(inspect(site.connect(), &wanted, 1, &|_| {}).await?)
 }
 
 /// A name for the live database that is not taken.
-fn free_name(inventory: &Inventory, live: &DatabaseName) -> DatabaseName {
+pub(crate) fn free_name(inventory: &Inventory, live: &DatabaseName) -> DatabaseName {
     let mut at = crate::clock::now();
     while inventory.databases.contains_key(&replaced_name(live, at)) {
         at = Moment::from_unix_s(at.unix_s() + 1);
@@ -458,7 +459,12 @@ fn free_name(inventory: &Inventory, live: &DatabaseName) -> DatabaseName {
 
 /// The ordinary apply of this service: whatever is not as the file has it yet. The databases have traded places by then, so that it
 /// fails is a finding.
-async fn apply_again(site: &Site<'_>, run: &RunLock, events: Events<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<Applied> {
+pub(crate) async fn apply_again(
+    site: &Site<'_>,
+    run: &RunLock,
+    events: Events<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Applied> {
     let targets = [Target::Service(site.service.name.clone())];
     let request = apply::Request { intent: Intent::Apply, targets: &targets, expected: None, ..*site.request };
     match Box::pin(apply::run_locked(&request, events, run)).await {

@@ -24,16 +24,17 @@ use crate::postgres::{ConnectOptions, Session};
 const FURTHER_CONNECTIONS: u32 = 4;
 
 /// The new database, and who fills it.
-pub(super) struct Stage {
-    pub(super) database: DatabaseName,
-    pub(super) loader: RoleName,
+pub(crate) struct Stage {
+    pub(crate) database: DatabaseName,
+    pub(crate) loader: RoleName,
     password: Secret,
-    pub(super) mark: RestoreMark,
+    pub(crate) mark: RestoreMark,
+    purpose: Purpose,
 }
 
 impl Stage {
     /// How the login reaches the new database.
-    pub(super) fn connect(&self, site: &Site<'_>) -> ConnectOptions {
+    pub(crate) fn connect(&self, site: &Site<'_>) -> ConnectOptions {
         let mut options = site.connect().to_database(&self.database).as_login(&self.loader, self.password.clone());
         // Building an index takes as long as it takes.
         options.statement_timeout_ms = 0;
@@ -42,7 +43,7 @@ impl Stage {
 }
 
 /// Runs what actions say, in one transaction.
-pub(super) async fn transact(session: &mut Session, actions: &[Action]) -> Result<(), RestoreError> {
+pub(crate) async fn transact(session: &mut Session, actions: &[Action]) -> Result<(), RestoreError> {
     let doing = |action: &Action| RestoreError::query(action.summary());
     session.batch("BEGIN").await.map_err(RestoreError::query("begin a transaction"))?;
     for action in actions {
@@ -61,7 +62,7 @@ pub(super) async fn transact(session: &mut Session, actions: &[Action]) -> Resul
 }
 
 /// Runs statements one by one.
-pub(super) async fn run(session: &mut Session, doing: &str, statements: &[Statement]) -> Result<(), RestoreError> {
+pub(crate) async fn run(session: &mut Session, doing: &str, statements: &[Statement]) -> Result<(), RestoreError> {
     for statement in statements {
         session.run(statement.expose()).await.map_err(RestoreError::query(doing))?;
         fault::after(fault::Moment::Statement);
@@ -70,7 +71,7 @@ pub(super) async fn run(session: &mut Session, doing: &str, statements: &[Statem
 }
 
 /// Makes the login and the database, or takes up the one that waits for its extensions.
-pub(super) async fn make(
+pub(crate) async fn make(
     site: &Site<'_>,
     session: &mut Session,
     inventory: &Inventory,
@@ -82,16 +83,17 @@ pub(super) async fn make(
     while inventory.databases.contains_key(&staging_name(&service.database, purpose, at)) {
         at = pgisle_core::moment::Moment::from_unix_s(at.unix_s() + 1);
     }
-    let waiting = leftovers(inventory, site.project(), site.environment()).into_iter().find_map(|leftover| match leftover {
-        Leftover::Staging { database, waiting: true, .. } if site.is_ours(&database, inventory, source) => Some(database),
-        _ => None,
+    let waiting = inventory.databases.iter().find_map(|(name, database)| {
+        let marker = database.marker()?;
+        let waits = marker.kind == purpose.kind() && marker.restore.is_some_and(|mark| mark.waiting);
+        (waits && site.is_ours(name, inventory, source)).then(|| name.clone())
     });
     let is_new = waiting.is_none();
     let database = waiting.unwrap_or_else(|| staging_name(&service.database, purpose, at));
     let mark = RestoreMark { source: source.to_owned(), at, waiting: false, drill: purpose == Purpose::Drill };
-    let marker = site.marker(Kind::Restore, &database, mark.clone());
+    let marker = site.marker(purpose.kind(), &database, mark.clone());
     let password = random_password().map_err(|_| RestoreError::Random)?;
-    let loader = loader_name(&service.owner());
+    let loader = loader_name(&service.owner(), purpose);
     transact(session, &loader_actions(site, inventory, &loader, &password, &marker)).await?;
     if is_new {
         let locale = inventory.databases.get(&service.database).map(|live| live.collate.clone());
@@ -99,7 +101,25 @@ pub(super) async fn make(
         run(session, &create.summary(), &create.statements()).await?;
     }
     transact(session, &opening_actions(&database, &service.owner(), &loader, &marker)).await?;
-    Ok(Stage { database, loader, password, mark })
+    Ok(Stage { database, loader, password, mark, purpose })
+}
+
+/// Takes up a database that an earlier run filled: its login gets another password, the first being forgotten.
+pub(crate) async fn take_up(
+    site: &Site<'_>,
+    session: &mut Session,
+    database: &DatabaseName,
+    purpose: Purpose,
+    source: &str,
+) -> Result<Stage, RestoreError> {
+    let password = random_password().map_err(|_| RestoreError::Random)?;
+    let loader = loader_name(&site.service.owner(), purpose);
+    let mut salt = [0_u8; SCRAM_SALT_BYTES];
+    system_random(&mut salt);
+    let verifier = Some(Verifier::compute(&password, &salt));
+    transact(session, &[Action::SetPassword { role: loader.clone(), verifier }]).await?;
+    let mark = RestoreMark { source: source.to_owned(), at: crate::clock::now(), waiting: false, drill: false };
+    Ok(Stage { database: database.clone(), loader, password, mark, purpose })
 }
 
 fn loader_actions(site: &Site<'_>, inventory: &Inventory, loader: &RoleName, password: &Secret, marker: &Marker) -> Vec<Action> {
@@ -143,7 +163,7 @@ fn opening_actions(database: &DatabaseName, owner: &RoleName, loader: &RoleName,
 }
 
 /// Makes the extensions, as the administrator and before anything of the dump is there. Gives the schemas that it made for them.
-pub(super) async fn extend(
+pub(crate) async fn extend(
     site: &Site<'_>,
     stage: &Stage,
     inventory: &Inventory,
@@ -205,7 +225,7 @@ fn own_schema(available: Option<&AvailableExtension>, wanted: Option<&str>) -> O
 async fn wait_for_extensions(site: &Site<'_>, stage: &Stage) -> Result<(), RestoreError> {
     let mut session = Session::connect(site.connect()).await?;
     let mark = RestoreMark { waiting: true, ..stage.mark.clone() };
-    let marker = site.marker(Kind::Restore, &stage.database, mark);
+    let marker = site.marker(stage.purpose.kind(), &stage.database, mark);
     let revoke = DatabaseGrant { grantees: vec![Grantee::Role(stage.loader.clone())], privileges: None, grant_option_only: false };
     let actions = [
         Action::FenceDatabase { database: stage.database.clone(), revoke: vec![revoke], grant: Vec::new() },
@@ -218,7 +238,7 @@ async fn wait_for_extensions(site: &Site<'_>, stage: &Stage) -> Result<(), Resto
 }
 
 /// Hands to the owner role whatever the login still owns itself, as a dump can make it do.
-pub(super) async fn hand_everything_over(site: &Site<'_>, stage: &Stage) -> Result<(), RestoreError> {
+pub(crate) async fn hand_everything_over(site: &Site<'_>, stage: &Stage) -> Result<(), RestoreError> {
     let mut session = Session::connect(&stage.connect(site)).await?;
     let statements = [Statement::new("SET ROLE NONE"), hand_over(&site.service.owner()), Statement::new(GIVE_UP)];
     let outcome = run(&mut session, "hand over what the login owns", &statements).await;
@@ -227,13 +247,13 @@ pub(super) async fn hand_everything_over(site: &Site<'_>, stage: &Stage) -> Resu
 }
 
 /// Takes away what restores of this service have left, all but what waits for this very source.
-pub(super) async fn clean(
+pub(crate) async fn clean(
     site: &Site<'_>,
     session: &mut Session,
     inventory: &Inventory,
     keep_for: Option<&str>,
 ) -> Result<Vec<Leftover>, RestoreError> {
-    let loader = loader_name(&site.service.owner());
+    let loader = loader_name(&site.service.owner(), Purpose::Restore);
     let all = leftovers(inventory, site.project(), site.environment());
     let mut removed = Vec::new();
     for leftover in all {
@@ -256,7 +276,7 @@ pub(super) async fn clean(
 }
 
 /// Drops a database of a restore. Whoever is still in it is made to leave.
-pub(super) async fn drop_database(
+pub(crate) async fn drop_database(
     session: &mut Session,
     inventory: &Inventory,
     database: &DatabaseName,
@@ -271,13 +291,13 @@ pub(super) async fn drop_database(
     run(session, &drop.summary(), &drop.statements()).await
 }
 
-pub(super) async fn drop_loader(session: &mut Session, loader: &RoleName) -> Result<(), RestoreError> {
+pub(crate) async fn drop_loader(session: &mut Session, loader: &RoleName) -> Result<(), RestoreError> {
     transact(session, &[Action::DropRole { role: loader.clone() }]).await
 }
 
 impl Site<'_> {
     /// The marker of something that this restore makes.
-    pub(super) fn marker(&self, kind: Kind, database: &DatabaseName, mark: RestoreMark) -> Marker {
+    pub(crate) fn marker(&self, kind: Kind, database: &DatabaseName, mark: RestoreMark) -> Marker {
         let mut marker = Marker::new(self.project(), self.environment(), kind);
         marker.service = Some(self.service.name.clone());
         marker.database = Some(database.clone());
@@ -286,7 +306,7 @@ impl Site<'_> {
     }
 
     /// Whether a waiting database is this service's and waits for this source.
-    fn is_ours(&self, database: &DatabaseName, inventory: &Inventory, source: &str) -> bool {
+    pub(crate) fn is_ours(&self, database: &DatabaseName, inventory: &Inventory, source: &str) -> bool {
         let marker = inventory.databases.get(database).and_then(pgisle_core::inventory::Database::marker);
         marker.is_some_and(|marker| {
             let is_service = |name: &ServiceName| *name == self.service.name;

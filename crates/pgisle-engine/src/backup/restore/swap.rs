@@ -29,17 +29,17 @@ const END_EVERY: Duration = Duration::from_millis(50);
 const OBJECT_IN_USE: &str = "55006";
 
 /// What the planner wants of a database that is to be the service's.
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Inside of it.
     inside: Vec<Unit>,
     /// From outside, under its final name.
-    outside: Vec<Action>,
+    pub(crate) outside: Vec<Action>,
     /// What this administrator cannot do.
-    pub(super) blocked: Vec<Blocked>,
+    pub(crate) blocked: Vec<Blocked>,
 }
 
 /// Plans a database as if it were the service's already.
-pub(super) fn wanted(site: &Site<'_>, inventory: &Inventory, candidate: &DatabaseName) -> Result<Wanted, RestoreError> {
+pub(crate) fn wanted(site: &Site<'_>, inventory: &Inventory, candidate: &DatabaseName) -> Result<Wanted, RestoreError> {
     let live = &site.service.database;
     let mut imagined = inventory.clone();
     if let Some(database) = imagined.databases.remove(candidate) {
@@ -61,7 +61,7 @@ pub(super) fn wanted(site: &Site<'_>, inventory: &Inventory, candidate: &Databas
 }
 
 /// Makes the inside of the new database as the file wants it, and gives it what the live one has and no file knows.
-pub(super) async fn furnish(
+pub(crate) async fn furnish(
     site: &Site<'_>,
     run: &RunLock,
     session: &mut Session,
@@ -122,19 +122,19 @@ async fn copy_settings(site: &Site<'_>, session: &mut Session, inventory: &Inven
 }
 
 /// What trades places.
-pub(super) struct Swap<'a> {
+pub(crate) struct Swap<'a> {
     /// The database that is to be the service's.
-    pub(super) incoming: &'a DatabaseName,
+    pub(crate) incoming: &'a DatabaseName,
     /// The name that the live one gets.
-    pub(super) outgoing: &'a DatabaseName,
+    pub(crate) outgoing: &'a DatabaseName,
     /// What the live one is marked with.
-    pub(super) mark: RestoreMark,
+    pub(crate) mark: RestoreMark,
     /// What the new one needs under its final name.
-    pub(super) wanted: &'a Wanted,
+    pub(crate) wanted: &'a Wanted,
 }
 
 /// Lets the databases trade places. Gives how long nobody could connect.
-pub(super) async fn swap(site: &Site<'_>, inventory: &Inventory, swap: &Swap<'_>) -> Result<Duration, RestoreError> {
+pub(crate) async fn swap(site: &Site<'_>, inventory: &Inventory, swap: &Swap<'_>) -> Result<Duration, RestoreError> {
     let live = &site.service.database;
     let mut session = Session::connect(site.connect()).await?;
     let mut other = Session::connect(site.connect()).await?;
@@ -199,7 +199,7 @@ fn is_in_use(error: &tokio_postgres::Error) -> bool {
 }
 
 /// Ends the sessions in databases again and again, until it is dropped. Comes back only when it cannot go on.
-async fn keep_ending(session: &mut Session, admin: &Admin, major: u32, databases: &[u32]) -> RestoreError {
+pub(crate) async fn keep_ending(session: &mut Session, admin: &Admin, major: u32, databases: &[u32]) -> RestoreError {
     loop {
         for database in databases {
             if let Err(error) = end_once(session, admin, major, *database).await {
@@ -211,7 +211,7 @@ async fn keep_ending(session: &mut Session, admin: &Admin, major: u32, databases
 }
 
 /// Ends the sessions in a database that takes no new ones, and waits for a moment until they are gone.
-pub(super) async fn end_sessions(
+pub(crate) async fn end_sessions(
     session: &mut Session,
     admin: &Admin,
     major: u32,
@@ -229,7 +229,7 @@ pub(super) async fn end_sessions(
 }
 
 /// A database's number, which it keeps when it gets another name; 0 when it is not there.
-async fn number_of(session: &Session, database: &DatabaseName) -> Result<u32, RestoreError> {
+pub(crate) async fn number_of(session: &Session, database: &DatabaseName) -> Result<u32, RestoreError> {
     const NUMBER: &str = "SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = $1::pg_catalog.text";
     let doing = || RestoreError::query(format!("find database \"{database}\""));
     let rows = session.query(NUMBER, &[&database.as_str()]).await.map_err(doing())?;
@@ -291,7 +291,7 @@ async fn in_use(session: &Session, database: &DatabaseName) -> RestoreError {
 }
 
 /// Logical replication slots belong to the database that they were made in, and stay with it.
-pub(super) async fn slots(session: &Session, database: &DatabaseName) -> Option<String> {
+pub(crate) async fn slots(session: &Session, database: &DatabaseName) -> Option<String> {
     let rows = session.query(USE_OF_DATABASE, &[&database.as_str()]).await.ok()?;
     rows.first().and_then(|row| row.try_get::<_, Option<String>>(2).ok()).flatten()
 }

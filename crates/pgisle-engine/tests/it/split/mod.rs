@@ -1,5 +1,7 @@
 //! Splits of real databases.
 
+mod ledger;
+mod moving;
 mod plan;
 
 use pgisle_testkit::{Builder, Cluster};

@@ -36,8 +36,8 @@ pub async fn inspect_shared_database(connect: &ConnectOptions, database: &Databa
 }
 
 async fn read(session: &Session, database: &DatabaseName) -> Result<Shared, InspectError> {
-    let objects: Objects = document(session, include_str!("split/objects.sql"), "the shared database").await?;
-    let server: ServerDocument = document(session, include_str!("split/server.sql"), "the server's replication settings").await?;
+    let objects: Objects = document(session, include_str!("objects.sql"), "the shared database").await?;
+    let server: ServerDocument = document(session, include_str!("server.sql"), "the server's replication settings").await?;
     let ServerDocument { bytes, can_be_template, replication, sees_others, statements_schema, writers } = server;
     let writers = if sees_others {
         Readable::Known(writers)

@@ -1,0 +1,508 @@
+//! The cutover: the home moves in one commit, of a session on the shared database that keeps writers waiting until then.
+
+use std::time::{Duration, Instant};
+
+use pgisle_core::backup::restore::Purpose;
+use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::marker::{Kind, RestoreMark};
+use pgisle_core::name::{DatabaseName, RoleName};
+use pgisle_core::plan::{Action, Blocked, DatabaseChange};
+use pgisle_core::split::{Job, JobState, Phase, Schema, Strategy};
+use pgisle_core::sql::content::sequence_state;
+use pgisle_core::sql::restore::rename_database;
+use pgisle_core::sql::split::{
+    DROP_PROGRESS, EXPORT_SNAPSHOT, Gate, drop_constraint, lock_tables, set_local_lock_timeout, set_sequence,
+};
+
+use super::follow::{Follower, log_end};
+use super::receipt::{self, Receipt};
+use super::run::{Ground, copy_rows, create_slot, drop_slot, publish, wrong_state};
+use super::{Request, SplitError, act_as, fill, journal};
+use crate::apply::Applied;
+use crate::backup::restore::{Site, apply_again, free_name, locks, look, stage, swap};
+use crate::clock::now;
+use crate::event::{Event, Events};
+use crate::fault;
+use crate::postgres::{RunLock, Session, inspect_shared};
+
+/// For so long it is tried to find a moment in which nobody writes, which costs nobody anything.
+const LUCK: Duration = Duration::from_millis(1_000);
+
+/// So long, at most, do writers wait behind an attempt. Writers that take tables in another order would wait for each other for
+/// ever; the server looks for that after a second (`deadlock_timeout`), and would then have one of theirs fail.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// Between two attempts writers go on.
+const LOCK_GAP: Duration = Duration::from_millis(100);
+
+/// How long the server is waited for to let our own sessions go.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A home that has moved.
+#[derive(Debug)]
+pub struct CutOver {
+    /// The journal.
+    pub job: Job,
+    /// How long the service could not write.
+    pub pause: Duration,
+    /// What both sides held in the pause.
+    pub receipt: Receipt,
+    /// What an apply of the service did behind it.
+    pub applied: Option<Applied>,
+    /// Findings.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A cutover that was tried out.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// The journal, as it was.
+    pub job: Job,
+    /// How long the service could not write.
+    pub pause: Duration,
+}
+
+/// Moves the home.
+///
+/// # Errors
+/// See [`SplitError`].
+pub async fn cutover(request: &Request<'_>, events: Events<'_>) -> Result<CutOver, SplitError> {
+    let own = locks::of_service(request.apply, request.service, "split", events).await?;
+    let site = Site { request: request.apply, service: request.service, own: &own, purpose: "split" };
+    let outcome = async {
+        let run = locks::for_the_making(&site, events).await?;
+        let outcome = Box::pin(cutover_locked(&site, &run, request, events)).await;
+        run.release().await;
+        outcome
+    };
+    let outcome = outcome.await;
+    own.release().await;
+    outcome
+}
+
+/// Does everything that a cutover does but the switch.
+///
+/// # Errors
+/// See [`SplitError`].
+pub async fn rehearse(request: &Request<'_>, events: Events<'_>) -> Result<Rehearsed, SplitError> {
+    let own = locks::of_service(request.apply, request.service, "split", events).await?;
+    let site = Site { request: request.apply, service: request.service, own: &own, purpose: "split" };
+    let outcome = Box::pin(async {
+        let run = locks::for_the_making(&site, events).await?;
+        let mut ready = prepare(&site, &run, request, events).await?;
+        let rehearsed = pause(&site, request, &mut ready, true, events).await;
+        let job = ready.job.clone();
+        if job.strategy != Strategy::Stream {
+            let mut session = Session::connect(site.connect()).await?;
+            let inventory = inspect_shared(&session).await?;
+            fill::clean(&site, &mut session, &inventory, None).await?;
+            session.close().await;
+        }
+        run.release().await;
+        Ok(Rehearsed { job, pause: rehearsed?.pause })
+    })
+    .await;
+    own.release().await;
+    outcome
+}
+
+/// Everything that can be done while the service writes is done.
+struct Ready {
+    job: Job,
+    ground: Ground,
+    schema: Schema,
+    stage: stage::Stage,
+    /// What follows the changes; none when the rows are yet to be copied.
+    follower: Option<Follower>,
+    wanted: swap::Wanted,
+    outgoing: DatabaseName,
+    /// On the shared database, for the lock and the commit.
+    decider: Session,
+    /// On the shared database, for everything else.
+    control: Session,
+    diagnostics: Vec<Diagnostic>,
+}
+
+async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: Events<'_>) -> Result<CutOver, SplitError> {
+    let mut ready = prepare(site, run, request, events).await?;
+    let paused = pause(site, request, &mut ready, false, events).await?;
+    let Paused { pause, receipt } = paused;
+    let Ready { mut job, ground, stage, mut diagnostics, decider, mut control, outgoing, wanted, .. } = ready;
+    decider.close().await;
+    diagnostics.extend(wanted.blocked.into_iter().map(|Blocked { diagnostic, .. }| diagnostic));
+    job.pause_ms = Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+    events(Event::Restoring("comparing both sides"));
+    let receipt = match receipt {
+        Some(held) => held.compare(request, &job, &ground).await?,
+        None => return Err(wrong_state(&job, "cut over")),
+    };
+    job.receipt = serde_json::to_value(&receipt).ok();
+    journal::write(&mut control, &job).await?;
+    drop_slot(&mut control, &job.slot()).await?;
+    control.close().await;
+    let mut session = Session::connect(site.connect()).await?;
+    // Empty, and closed since the home moved.
+    let inventory = inspect_shared(&session).await?;
+    stage::drop_database(&mut session, &inventory, &outgoing).await?;
+    stage::drop_loader(&mut session, &stage.loader).await?;
+    session.close().await;
+    let applied = apply_again(site, run, events, &mut diagnostics).await;
+    if let Some(difference) = receipt.diagnostic(&job) {
+        diagnostics.push(difference);
+    }
+    Ok(CutOver { job, pause, receipt, applied, diagnostics })
+}
+
+async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: Events<'_>) -> Result<Ready, SplitError> {
+    let mut session = Session::connect(site.connect()).await?;
+    let mut control = request.session(request.shared()).await?;
+    let ground = Ground::look(request, &session).await?;
+    let job = journal::read(&control, &request.service.name).await?;
+    let Some(mut job) = job else {
+        return Err(Diagnostic::error(Code::SPLIT_STATE, format!("service \"{}\" is not being split", request.service.name))
+            .hint("Begin with:")
+            .command(format!("pgisle split run {}", request.service.name))
+            .into());
+    };
+    journal::settle(&mut control, &job).await?;
+    let is_ready = match job.strategy {
+        Strategy::Stream => job.state == JobState::Following,
+        Strategy::Clone | Strategy::Copy => job.state == JobState::Begun,
+    };
+    if !is_ready {
+        return Err(wrong_state(&job, "cut over"));
+    }
+    check_tables(&job, &ground)?;
+    events(Event::Restoring("reading the definitions"));
+    let schema = fill::read_schema(request, &ground.moved, ground.server_major(), ground.is_superuser).await?;
+    let (stage, follower) = if job.strategy == Strategy::Stream {
+        let stage = stage::take_up(site, &mut session, &job.staging, Purpose::Split, &fill::source(request)).await?;
+        let source = request.session(request.shared()).await?;
+        let target = Session::connect(&stage.connect(site)).await?;
+        (stage, Some(Follower::open(source, target, job.slot(), job.copied.clone()).await?))
+    } else {
+        fill::clean(site, &mut session, &ground.inventory, None).await?;
+        let inventory = inspect_shared(&session).await?;
+        events(Event::Restoring("making the database"));
+        let stage = fill::make(site, request, &mut session, &inventory, &ground.moved, &schema).await?;
+        job.staging = stage.database.clone();
+        journal::write(&mut control, &job).await?;
+        (stage, None)
+    };
+    let inventory = look(site, &stage.database).await?;
+    let wanted = swap::wanted(site, &inventory, &stage.database)?;
+    swap::furnish(site, run, &mut session, &inventory, &wanted, &stage.database).await?;
+    let outgoing = free_name(&inventory, &request.service.database);
+    let decider = request.session(request.shared()).await?;
+    session.close().await;
+    Ok(Ready { job, ground, schema, stage, follower, wanted, outgoing, decider, control, diagnostics: Vec::new() })
+}
+
+/// What moves must be what the split began with.
+fn check_tables(job: &Job, ground: &Ground) -> Result<(), SplitError> {
+    let now: Vec<(&str, &str)> = ground.tables().collect();
+    let then: Vec<(&str, &str)> = job.tables.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).collect();
+    if now == then {
+        return Ok(());
+    }
+    let name = |(schema, name): &(&str, &str)| format!("{schema}.{name}");
+    let differs: Vec<String> = now
+        .iter()
+        .filter(|table| !then.contains(table))
+        .chain(then.iter().filter(|table| !now.contains(table)))
+        .map(name)
+        .collect();
+    Err(Diagnostic::error(
+        Code::SPLIT_STATE,
+        format!("what moves for service \"{}\" has changed since the split began", job.service),
+    )
+    .detail(format!("It concerns {}.", differs.join(", ")))
+    .hint("Begin again:")
+    .command(format!("pgisle split rollback {}", job.service))
+    .command(format!("pgisle split run {}", job.service))
+    .into())
+}
+
+/// What the pause was, and what both sides held in it.
+struct Paused {
+    pause: Duration,
+    receipt: Option<receipt::Held>,
+}
+
+/// The pause, from its first moment to its last. Whatever happens in it, the poolers go on behind it.
+async fn pause(
+    site: &Site<'_>,
+    request: &Request<'_>,
+    ready: &mut Ready,
+    is_rehearsal: bool,
+    events: Events<'_>,
+) -> Result<Paused, SplitError> {
+    if let Some(follower) = &mut ready.follower {
+        events(Event::Restoring("following changes"));
+        follower.catch_up(&|_| {}).await?;
+        if !is_rehearsal && ready.job.strategy == Strategy::Stream {
+            keep_way_back(site, &ready.ground, &mut ready.job, &ready.stage).await?;
+        }
+        follower.tighten().await?;
+    }
+    events(Event::Restoring("holding writers off"));
+    let started = Instant::now();
+    let mut outcome = hold_and_move(site, request, ready, is_rehearsal, events).await;
+    if outcome.is_err() || is_rehearsal {
+        // It may be in any state; without its transaction nothing of it has happened.
+        let _undone = ready.decider.batch("ROLLBACK").await;
+        journal::settle(&mut ready.control, &ready.job).await?;
+    }
+    if let Ok(paused) = &mut outcome {
+        paused.pause = started.elapsed();
+    }
+    outcome
+}
+
+/// A slot on the new home, for the way back, made before anything waits.
+async fn keep_way_back(site: &Site<'_>, ground: &Ground, job: &mut Job, stage: &stage::Stage) -> Result<(), SplitError> {
+    let mut session = Session::connect(&site.connect().to_database(&stage.database)).await?;
+    drop_slot(&mut session, &job.slot_back()).await?;
+    let owner = site.service.owner();
+    publish(&mut session, &ground.moved, (!ground.is_superuser).then_some(&owner), &job.slot_back()).await?;
+    create_slot(&session, &job.slot_back()).await?;
+    job.can_follow_back = true;
+    session.close().await;
+    Ok(())
+}
+
+async fn hold_and_move(
+    site: &Site<'_>,
+    request: &Request<'_>,
+    ready: &mut Ready,
+    is_rehearsal: bool,
+    events: Events<'_>,
+) -> Result<Paused, SplitError> {
+    hold_writers(request, ready, is_rehearsal).await?;
+    fault::stage("split.held");
+    match &mut ready.follower {
+        Some(follower) => {
+            // This commit waits for the disk, and with it for everything that was committed before.
+            journal::write(&mut ready.control, &ready.job).await?;
+            let end = log_end(&ready.control).await?;
+            follower.pass(end).await?;
+        }
+        None => copy_now(site, request, ready, events).await?,
+    }
+    fault::stage("split.drained");
+    let mut target = fill::definer(&ready.stage.connect(site)).await?;
+    set_sequences(ready, &mut target).await?;
+    target.batch("BEGIN").await.map_err(SplitError::query("make the triggers"))?;
+    fill::run_all(&mut target, fill::definitions(&ready.schema, Phase::Late)).await?;
+    let end = if is_rehearsal { "ROLLBACK" } else { "COMMIT" };
+    target.batch(end).await.map_err(SplitError::query("make the triggers"))?;
+    target.close().await;
+    if is_rehearsal {
+        return Ok(Paused { pause: Duration::ZERO, receipt: None });
+    }
+    if let Some(follower) = ready.follower.take() {
+        follower.close().await.close().await;
+    }
+    let held = move_home(site, request, ready).await?;
+    Ok(Paused { pause: Duration::ZERO, receipt: Some(held) })
+}
+
+/// Waits for those who write, and has all others wait: first for a moment in which nobody writes, then by waiting, and in the end,
+/// when writers keep taking their tables in another order, by closing the gate: those who come then get an error.
+async fn hold_writers(request: &Request<'_>, ready: &mut Ready, is_rehearsal: bool) -> Result<(), SplitError> {
+    let (started, patience) = (Instant::now(), PATIENCE.min(request.pause_max));
+    while started.elapsed() < LUCK {
+        if lock_all(ready, None).await? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    while started.elapsed() < LUCK + request.pause_max {
+        if lock_all(ready, Some(patience)).await? {
+            return Ok(());
+        }
+        tokio::time::sleep(LOCK_GAP).await;
+    }
+    if !is_rehearsal {
+        journal::set(&mut ready.control, &ready.job.service, Gate::Closed).await?;
+        if lock_all(ready, Some(request.pause_max)).await? {
+            ready.diagnostics.push(
+                Diagnostic::warning(Code::SPLIT_PAUSE, "writers were turned away")
+                    .detail("They kept taking the tables in turns, so those that came during the pause got an error.")
+                    .hint("Have the service come through PgBouncer, which holds its transactions back instead."),
+            );
+            return Ok(());
+        }
+    }
+    Err(held_up(ready, request.pause_max).await)
+}
+
+/// Takes all tables, at once or waiting for a while; false when someone is in the way.
+async fn lock_all(ready: &mut Ready, patience: Option<Duration>) -> Result<bool, SplitError> {
+    match try_lock(ready, patience).await {
+        Ok(()) => Ok(true),
+        Err(SplitError::Query { source, .. }) if journal::is_lock_timeout(&source) || is_deadlock(&source) => {
+            ready.decider.batch("ROLLBACK").await.map_err(SplitError::query("let writers go on"))?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_deadlock(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code() == "40P01")
+}
+
+async fn try_lock(ready: &mut Ready, patience: Option<Duration>) -> Result<(), SplitError> {
+    let failed = || SplitError::query("hold writers off");
+    let Ready { ground, decider, .. } = ready;
+    decider.batch("BEGIN").await.map_err(failed())?;
+    if let Some(patience) = patience {
+        let timeout_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX).max(1);
+        decider.run(set_local_lock_timeout(timeout_ms).expose()).await.map_err(failed())?;
+    }
+    let mut owners: Vec<&RoleName> = ground.moved.tables.iter().map(|table| &table.owner).collect();
+    owners.sort();
+    owners.dedup();
+    for owner in owners {
+        act_as(decider, owner, ground.is_superuser).await?;
+        let tables = ground.moved.tables.iter().filter(|table| table.owner == *owner);
+        let tables = tables.map(|table| (table.schema.as_str(), table.name.as_str()));
+        decider.run(lock_tables(tables, patience.is_some()).expose()).await.map_err(failed())?;
+    }
+    decider.batch("RESET ROLE").await.map_err(failed())
+}
+
+/// Who is in the way.
+async fn held_up(ready: &Ready, waited: Duration) -> SplitError {
+    const WHO: &str = "SELECT DISTINCT a.pid, a.usename::pg_catalog.text, a.application_name, \
+        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::pg_catalog.int8 \
+        FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid \
+        JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = l.relation AND t.tgname = 'pgisle_split_fence' \
+        WHERE l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
+        AND l.pid <> pg_catalog.pg_backend_pid() ORDER BY 4 DESC";
+    let mut words = Vec::new();
+    if let Ok(rows) = ready.control.query(WHO, &[]).await {
+        for row in rows.iter().take(5) {
+            let (pid, role, name): (i32, String, String) =
+                (row.try_get(0).unwrap_or_default(), row.try_get(1).unwrap_or_default(), row.try_get(2).unwrap_or_default());
+            let age: i64 = row.try_get(3).unwrap_or_default();
+            words.push(format!("server process {pid} of \"{role}\" (\"{}\"), for {age} s", name.escape_debug()));
+        }
+    }
+    let who = if words.is_empty() { "They came and went.".to_owned() } else { format!("Writing: {}.", words.join("; ")) };
+    Diagnostic::error(Code::SPLIT_PAUSE, format!("writers could not be held off within {} ms", waited.as_millis()))
+        .detail(format!("{who} Everyone goes on in the shared database as before."))
+        .hint("Wait for long transactions to end, or allow a longer pause with -pause.")
+        .into()
+}
+
+/// Copies the rows while everyone waits.
+async fn copy_now(site: &Site<'_>, request: &Request<'_>, ready: &mut Ready, events: Events<'_>) -> Result<(), SplitError> {
+    let failed = || SplitError::query("take a snapshot of the shared database");
+    let holder = request.session(request.shared()).await?;
+    holder.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed())?;
+    let rows = holder.query(EXPORT_SNAPSHOT, &[]).await.map_err(failed())?;
+    let snapshot: String = rows.first().map_or(Ok(String::new()), |row| row.try_get(1)).map_err(failed())?;
+    copy_rows(site, request, &ready.ground, &ready.stage, &snapshot, events).await?;
+    holder.close().await;
+    events(Event::Restoring("building indexes"));
+    fill::complete(&ready.stage.connect(site), &ready.schema, site.request.parallelism).await
+}
+
+/// Sets the sequences to where they stand, now that nobody takes a number.
+async fn set_sequences(ready: &mut Ready, target: &mut Session) -> Result<(), SplitError> {
+    for (schema, name) in &ready.job.sequences {
+        let failed = || SplitError::query(format!("set sequence \"{schema}\".\"{name}\""));
+        let state = ready.control.answer(&sequence_state(schema, name)).await.map_err(failed())?.unwrap_or_default();
+        let (last_value, is_called) = state.split_once(' ').unwrap_or_default();
+        let set = set_sequence(schema, name, last_value.parse().unwrap_or(1), is_called == "true");
+        target.run(set.expose()).await.map_err(failed())?;
+        fault::after(fault::Moment::Statement);
+    }
+    Ok(())
+}
+
+/// The commit that moves the home, and what can only be done just before and just behind it.
+async fn move_home(site: &Site<'_>, request: &Request<'_>, ready: &mut Ready) -> Result<receipt::Held, SplitError> {
+    let live = request.service.database.clone();
+    let failed = || SplitError::query("move the service's home");
+    leave(site, &ready.stage.database).await?;
+    let mut other = Session::connect(site.connect()).await?;
+    let numbers = [swap::number_of(&other, &live).await?, swap::number_of(&other, &ready.stage.database).await?];
+    let (admin, major) = (ready.ground.inventory.admin.clone(), ready.ground.server_major());
+    let mut cut = ready.job.clone();
+    cut.state = JobState::Cut;
+    cut.clock.cut = Some(now());
+    cut.opened = Some(log_end(&ready.control).await?);
+    let switching = switch(site, ready, &cut, &live);
+    let outcome = tokio::select! {
+        outcome = switching => outcome,
+        // Whoever sits in the empty database or has come into the new one is asked to leave, as long as the server waits for that.
+        error = swap::keep_ending(&mut other, &admin, major, &numbers) => Err(error.into()),
+    };
+    let _ended = other.batch("ROLLBACK").await;
+    outcome?;
+    // From here on the new database is the home, whatever happens.
+    ready.job = cut;
+    fault::stage("split.cut");
+    let held = receipt::Held::open(request, &ready.job).await?;
+    for statement in ready.wanted.outside.iter().flat_map(Action::statements) {
+        other.run(statement.expose()).await.map_err(failed())?;
+        fault::after(fault::Moment::Statement);
+    }
+    other.close().await;
+    Ok(held)
+}
+
+async fn switch(site: &Site<'_>, ready: &mut Ready, cut: &Job, live: &DatabaseName) -> Result<(), SplitError> {
+    let failed = || SplitError::query("move the service's home");
+    let Ready { decider, ground, stage, outgoing, control, .. } = ready;
+    for key in &cut.severed {
+        act_as(decider, &key.owner, ground.is_superuser).await?;
+        let drop = drop_constraint(&key.schema, &key.table, &key.constraint);
+        decider.run(drop.expose()).await.map_err(SplitError::query(format!("drop foreign key \"{}\"", key.constraint)))?;
+        fault::after(fault::Moment::Statement);
+    }
+    decider.batch("RESET ROLE").await.map_err(failed())?;
+    journal::write(decider, cut).await?;
+    let mark = RestoreMark { source: format!("what {} was", live), at: now(), waiting: false, drill: false };
+    let mut statements = vec![rename_database(live, outgoing)];
+    statements
+        .extend(Action::MarkDatabase { database: outgoing.clone(), marker: site.marker(Kind::Split, outgoing, mark) }.statements());
+    let closed = vec![DatabaseChange::AllowConnections(false)];
+    statements.extend(Action::AlterDatabase { database: outgoing.clone(), changes: closed }.statements());
+    statements.push(rename_database(&stage.database, live));
+    for statement in statements {
+        decider.run(statement.expose()).await.map_err(failed())?;
+        fault::after(fault::Moment::Statement);
+    }
+    // The last thing before the commit: it is not undone with the transaction.
+    site.own.confirm().await?;
+    journal::set(control, &cut.service, Gate::Closed).await?;
+    decider.batch("COMMIT").await.map_err(failed())?;
+    fault::after(fault::Moment::Statement);
+    Ok(())
+}
+
+/// Takes what only the copying needed out of the new database, and waits until nobody is in it.
+async fn leave(site: &Site<'_>, staging: &DatabaseName) -> Result<(), SplitError> {
+    const THERE: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = $1::pg_catalog.text";
+    let failed = || SplitError::query("leave the new database");
+    let session = Session::connect(&site.connect().to_database(staging)).await?;
+    session.batch(DROP_PROGRESS).await.map_err(failed())?;
+    session.close().await;
+    let session = Session::connect(site.connect()).await?;
+    let started = Instant::now();
+    // Those that the server counts a moment too long would have the renaming wait for a tenth of a second.
+    while started.elapsed() < LEAVE_TIMEOUT {
+        let rows = session.query(THERE, &[&staging.as_str()]).await.map_err(failed())?;
+        let there: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(failed())?;
+        if there == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    session.close().await;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The journal of splits, in the shared database: a row a service, changed together with what it tells of.
+
+use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::name::{DatabaseName, ServiceName};
+use pgisle_core::split::{Job, JobState, Moved};
+use pgisle_core::sql::split::{
+    Gate, HAS_JOURNAL, JOBS, JOURNAL, create_fence, create_gate, gate_state, set_gate, set_local_lock_timeout, write_job,
+};
+
+use super::{SplitError, act_as};
+use crate::fault;
+use crate::postgres::{ConnectOptions, Session};
+
+/// How long a trigger may wait for a table. Writers wait behind it.
+const FENCE_LOCK_TIMEOUT_MS: u32 = 1_000;
+
+/// How often it is tried again.
+const FENCE_ATTEMPTS: u32 = 10;
+
+/// Reads all splits of a shared database. One that was never split has none.
+///
+/// # Errors
+/// The database cannot be entered or read.
+pub async fn read_jobs(connect: &ConnectOptions, shared: &DatabaseName) -> Result<Vec<Job>, SplitError> {
+    let session = Session::connect(&connect.to_database(shared).for_purpose("split")).await?;
+    let jobs = read_all(&session).await;
+    session.close().await;
+    jobs
+}
+
+pub(super) async fn read_all(session: &Session) -> Result<Vec<Job>, SplitError> {
+    let failed = || SplitError::query("read the journal of splits");
+    let there = session.query(HAS_JOURNAL, &[]).await.map_err(failed())?;
+    if !there.first().map_or(Ok(false), |row| row.try_get(0)).map_err(failed())? {
+        return Ok(Vec::new());
+    }
+    let mut jobs = Vec::new();
+    for row in session.query(JOBS, &[]).await.map_err(failed())? {
+        let text: String = row.try_get(0).map_err(failed())?;
+        jobs.push(Job::parse(&text).ok_or_else(unknown_format)?);
+    }
+    Ok(jobs)
+}
+
+fn unknown_format() -> SplitError {
+    Diagnostic::error(Code::SPLIT_STATE, "the journal of splits cannot be understood")
+        .detail("A row of pgisle_split.job in the shared database was written by a newer pgisle, or by something else.")
+        .hint("Use the pgisle that began the split.")
+        .into()
+}
+
+/// Reads one service's split.
+pub(super) async fn read(session: &Session, service: &ServiceName) -> Result<Option<Job>, SplitError> {
+    Ok(read_all(session).await?.into_iter().find(|job| job.service == *service))
+}
+
+/// Writes a split down; within a transaction, together with what else is in it.
+pub(super) async fn write(session: &mut Session, job: &Job) -> Result<(), SplitError> {
+    let statement = write_job(&job.service, &job.to_text());
+    session.run(statement.expose()).await.map_err(SplitError::query("write the journal of splits"))?;
+    fault::after(fault::Moment::Statement);
+    Ok(())
+}
+
+/// Makes the journal, writes the split down, and puts an open fence on every table.
+pub(super) async fn begin(session: &mut Session, job: &Job, moved: &Moved, is_superuser: bool) -> Result<(), SplitError> {
+    let failed = || SplitError::query("make the journal of splits in the shared database");
+    session.batch("BEGIN").await.map_err(failed())?;
+    for statement in JOURNAL {
+        session.batch(statement).await.map_err(failed())?;
+    }
+    for statement in create_gate(&job.service) {
+        session.run(statement.expose()).await.map_err(failed())?;
+    }
+    write(session, job).await?;
+    session.batch("COMMIT").await.map_err(failed())?;
+    fault::after(fault::Moment::Statement);
+    // A gate that a killed cutover closed and did not use.
+    settle(session, job).await?;
+    for table in &moved.tables {
+        let mut attempt = 1;
+        loop {
+            match fence(session, job, table, is_superuser).await {
+                Ok(()) => break,
+                Err(SplitError::Query { source, .. }) if is_lock_timeout(&source) && attempt < FENCE_ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn fence(
+    session: &mut Session,
+    job: &Job,
+    table: &pgisle_core::split::MovedTable,
+    is_superuser: bool,
+) -> Result<(), SplitError> {
+    let failed = || SplitError::query(format!("put the fence on table \"{}\".\"{}\"", table.schema, table.name));
+    session.batch("BEGIN").await.map_err(failed())?;
+    let timeout = set_local_lock_timeout(FENCE_LOCK_TIMEOUT_MS);
+    let made = async {
+        session.run(timeout.expose()).await.map_err(failed())?;
+        act_as(session, &table.owner, is_superuser).await?;
+        for statement in create_fence(&table.schema, &table.name, &job.service, &job.database) {
+            session.run(statement.expose()).await.map_err(failed())?;
+        }
+        session.batch("COMMIT").await.map_err(failed())
+    };
+    if let Err(error) = made.await {
+        let _undone = session.batch("ROLLBACK").await;
+        return Err(error);
+    }
+    fault::after(fault::Moment::Statement);
+    Ok(())
+}
+
+/// `lock_not_available`: the lock timeout has passed.
+pub(super) fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code() == "55P03")
+}
+
+/// Has the gate say what the journal says: whatever was killed in between, the journal is what counts.
+pub(super) async fn settle(session: &mut Session, job: &Job) -> Result<(), SplitError> {
+    let wanted = match job.state {
+        JobState::Begun | JobState::Following | JobState::Returned => Gate::Open,
+        JobState::Cut | JobState::Finalized => Gate::Closed,
+    };
+    let (gate, _) = gate_of(session, &job.service).await?;
+    let stands = if gate <= 1 { Gate::Open } else { Gate::Closed };
+    // One that is open to the administrator alone is neither.
+    if stands != wanted || gate == 3 {
+        set(session, &job.service, wanted).await?;
+    }
+    Ok(())
+}
+
+/// Opens or closes the gate, for good.
+pub(super) async fn set(session: &mut Session, service: &ServiceName, gate: Gate) -> Result<(), SplitError> {
+    session.run(set_gate(service, gate).expose()).await.map_err(SplitError::query("move the fence's gate"))?;
+    fault::after(fault::Moment::Statement);
+    Ok(())
+}
+
+/// Where the gate stands, and how many attempts came too late.
+pub(super) async fn gate_of(session: &Session, service: &ServiceName) -> Result<(u64, u64), SplitError> {
+    let text = session.answer(&gate_state(service)).await.map_err(SplitError::query("look at the fence's gate"))?;
+    let text = text.unwrap_or_default();
+    let (gate, late) = text.split_once(' ').unwrap_or_default();
+    Ok((gate.parse().unwrap_or_default(), late.parse().unwrap_or_default()))
+}
