@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
-use pgisle_core::name::ServiceName;
-use pgisle_core::split::{Crossing, ServiceSplit, SplitPlan, duration};
+use pgisle_core::name::{DatabaseName, ServiceName};
+use pgisle_core::spec::Service;
+use pgisle_core::split::{Crossing, JobState, ServiceSplit, SplitPlan, duration};
+use pgisle_engine::split::{CutOver, Ran, Rehearsed};
 
-use super::style::{BAD, GOOD, STRONG, paint};
+use super::restore::milliseconds;
+use super::style::{BAD, GOOD, STRONG, harmless, paint};
 use super::table::{left, render, right};
-use super::text::bytes;
+use super::text::{bytes, count};
 
 /// The plan: service by service, then what crosses.
 pub(crate) fn plan(plan: &SplitPlan) -> String {
@@ -83,4 +86,63 @@ fn crossing(crossing: &Crossing) -> String {
     };
     let mark = if crossing.is_grave { paint(BAD, "!") } else { " ".to_owned() };
     format!("{mark} {ends}: {} {}\n      {}\n", crossing.kind.word(), crossing.name, crossing.consequence)
+}
+
+/// A split that is begun.
+pub(crate) fn ran(ran: &Ran) -> String {
+    let Ran { job, copied_bytes, changes, .. } = ran;
+    let mut text = match job.state {
+        JobState::Following => {
+            let copied = if *copied_bytes > 0 { format!("{} were copied, and ", bytes(*copied_bytes)) } else { String::new() };
+            format!("{} {}: {copied}{changes} changes followed.\n", paint(GOOD, "Ready."), job.service)
+        }
+        _ => format!("{} {}: its rows are copied in the cutover, by {}.\n", paint(GOOD, "Ready."), job.service, job.strategy),
+    };
+    // Writing to a String cannot fail.
+    let _infallible = write!(
+        text,
+        "The service goes on in the shared database.\n\n  pgisle split cutover {0} -rehearse   measures the pause\n  pgisle split cutover {0}             moves it\n",
+        job.service
+    );
+    text
+}
+
+/// Before the question.
+pub(crate) fn intent(service: &Service, shared: &DatabaseName) -> String {
+    format!(
+        "Service {} moves from {} into its own database {}.\nIts writers are held off while that is done.\n\n",
+        paint(STRONG, &service.name),
+        harmless(shared.as_str()),
+        harmless(service.database.as_str()),
+    )
+}
+
+/// A home that has moved.
+pub(crate) fn cut(service: &Service, cut: &CutOver) -> String {
+    let CutOver { pause, receipt, .. } = cut;
+    let rows: u64 = receipt.tables.iter().map(|table| table.rows).sum();
+    let rows = count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
+    let tables = count(receipt.tables.len(), "table");
+    let compared = if receipt.is_equal {
+        format!("{} {rows} in {tables}, the same on both sides at {}.", paint(GOOD, "Receipt:"), receipt.lsn)
+    } else {
+        format!("{} the two sides differ.", paint(BAD, "Receipt:"))
+    };
+    format!(
+        "{} {} is the home of {}.\nIt could not write for {} ms.\n{compared}\n",
+        paint(GOOD, "Moved."),
+        harmless(service.database.as_str()),
+        service.name,
+        milliseconds(*pause),
+    )
+}
+
+/// A cutover that was tried out.
+pub(crate) fn rehearsed(service: &Service, rehearsed: &Rehearsed) -> String {
+    format!(
+        "{} {} could not write for {} ms. It goes on in the shared database.\n",
+        paint(GOOD, "Rehearsed."),
+        service.name,
+        milliseconds(rehearsed.pause)
+    )
 }

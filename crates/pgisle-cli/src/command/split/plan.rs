@@ -1,4 +1,4 @@
-//! `pgisle split`.
+//! `pgisle split plan`.
 
 use std::path::PathBuf;
 
@@ -6,31 +6,12 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::split::{SplitOptions, Strategy, dot, plan_split};
 use pgisle_engine::split::inspect_shared_database;
 
-use super::change;
+use crate::command::change;
 use crate::args::duration;
 use crate::project::Project;
 use crate::report::Report;
 use crate::session::Session;
 use crate::view::human;
-
-/// Split services out of the shared database.
-///
-/// The file says which tables of the shared database (postgres_database) each service owns. Everything that belongs to these
-/// tables goes with them into the service's own database.
-#[derive(clap::Args)]
-#[command(after_long_help = "Examples:
-
-  $ pgisle split plan
-  $ pgisle split plan users -pause=2s")]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(clap::Subcommand)]
-enum Action {
-    Plan(PlanArgs),
-}
 
 /// Show what moves, what crosses the boundary, and which way is best.
 ///
@@ -48,7 +29,7 @@ enum Action {
   $ pgisle split plan users chat
   $ pgisle split plan -strategy=copy -json
   $ pgisle split plan -dot=boundary.dot && dot -Tsvg boundary.dot > boundary.svg")]
-struct PlanArgs {
+pub(super) struct Args {
     /// Only these services.
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
@@ -63,13 +44,7 @@ struct PlanArgs {
     dot: Option<PathBuf>,
 }
 
-pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    match &args.action {
-        Action::Plan(args) => plan(session, args).await,
-    }
-}
-
-async fn plan(session: &Session, args: &PlanArgs) -> Result<Report, Vec<Diagnostic>> {
+pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     let mut project = Project::load(session).await?;
     let services = change::services(&project, &args.services)?;
     let connect = project.connect_options()?;

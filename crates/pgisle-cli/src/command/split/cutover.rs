@@ -1,0 +1,89 @@
+//! `pgisle split cutover`.
+
+use std::time::Duration;
+
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::spec::Service;
+use pgisle_engine::event::Event;
+use pgisle_engine::split::{self, Request};
+
+use crate::args::duration;
+use crate::command::change::{self, Approval, Change, Site};
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::session::Session;
+use crate::view::human;
+
+/// Move a service's home into its own database.
+///
+/// Holds off those who write to the tables that move, applies the last changes, sets the sequences, and moves the home in one
+/// commit. From then on the old tables take no writes, and whoever tries gets an error that says where they are. While the service
+/// writes again, the whole content of both sides is compared, as it was in the pause: the receipt.
+///
+/// With -rehearse all of it is done but the switch, and the pause is measured. Killed at any point, the same command goes on, or
+/// `pgisle split rollback` goes back.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+
+  $ pgisle split cutover users -rehearse
+  $ pgisle split cutover users -pause=500ms")]
+pub(super) struct Args {
+    /// The service.
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    /// Do everything but the switch, and measure the pause.
+    #[arg(long)]
+    rehearse: bool,
+    /// How long writers may be held off before the attempt is given up.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pause: Duration,
+    /// Do not ask.
+    #[arg(long)]
+    auto_approve: bool,
+}
+
+pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let site = Site::open(session).await?;
+    let service = super::service(&site, &args.service)?;
+    if args.rehearse {
+        return rehearse(session, &site, &service, args).await;
+    }
+    session.console.show(&human::split::intent(&service, &site.project.spec.settings.postgres_database));
+    let approval = if args.auto_approve { Approval::Given } else { Approval::Yes };
+    if let Err(refusal) = change::ask(&session.console, &approval) {
+        return Ok(Report::failure(refusal));
+    }
+    let change = Change::default();
+    let apply = site.request(&change);
+    let request = Request { apply: &apply, service: &service, pause_max: args.pause };
+    let cut = {
+        let progress = Progress::new(&session.console, "cutting over");
+        let events = |event: Event<'_>| progress.event(&event);
+        progress.watch(Box::pin(split::cutover(&request, &events))).await.map_err(|error| vec![error.diagnostic()])?
+    };
+    let members = serde_json::json!({
+        "service": service.name, "database": service.database, "strategy": cut.job.strategy, "state": cut.job.state,
+        "pause_ms": human::restore::milliseconds(cut.pause),
+    });
+    Ok(Report::new()
+        .human(human::split::cut(&service, &cut))
+        .member("split", members)
+        .member("receipt", &cut.receipt)
+        .diagnostics(cut.diagnostics)
+        .diagnostics(site.project.warnings))
+}
+
+async fn rehearse(session: &Session, site: &Site<'_>, service: &Service, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let change = Change::default();
+    let apply = site.request(&change);
+    let request = Request { apply: &apply, service, pause_max: args.pause };
+    let progress = Progress::new(&session.console, "rehearsing");
+    let events = |event: Event<'_>| progress.event(&event);
+    let rehearsed = progress.watch(Box::pin(split::rehearse(&request, &events))).await.map_err(|error| vec![error.diagnostic()])?;
+    let pause_ms = human::restore::milliseconds(rehearsed.pause);
+    let members = serde_json::json!({ "service": service.name, "strategy": rehearsed.job.strategy, "pause_ms": pause_ms });
+    Ok(Report::new()
+        .human(human::split::rehearsed(service, &rehearsed))
+        .member("rehearsed", members)
+        .diagnostics(site.project.warnings.iter().cloned()))
+}

@@ -1,0 +1,50 @@
+//! `pgisle split`.
+
+mod cutover;
+mod plan;
+mod run;
+
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::spec::Service;
+
+use super::change::{self, Site};
+use crate::report::Report;
+use crate::session::Session;
+
+/// Split services out of the shared database.
+///
+/// The file says which tables of the shared database (postgres_database) each service owns. Everything that belongs to these
+/// tables goes with them into the service's own database. `plan` shows what that is, `run` prepares it while the service writes,
+/// `cutover` moves the service's home in a pause of milliseconds or seconds.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+
+  $ pgisle split plan
+  $ pgisle split run users
+  $ pgisle split cutover users -rehearse
+  $ pgisle split cutover users")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    Plan(plan::Args),
+    Run(run::Args),
+    Cutover(cutover::Args),
+}
+
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    match &args.action {
+        Action::Plan(args) => plan::run(session, args).await,
+        Action::Run(args) => run::run(session, args).await,
+        Action::Cutover(args) => cutover::run(session, args).await,
+    }
+}
+
+/// The service of this name.
+fn service(site: &Site<'_>, name: &str) -> Result<Service, Vec<Diagnostic>> {
+    let names = change::services(&site.project, &[name.to_owned()])?;
+    names.first().and_then(|name| site.project.spec.services.get(name)).cloned().ok_or_else(Vec::new)
+}
