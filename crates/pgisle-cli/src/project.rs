@@ -1,12 +1,13 @@
 //! From the command line to a spec, and from a spec to the server, the credentials and the generated files: what nearly every
 //! command begins with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use pgisle_core::artifact::{self, Artifact, Endpoint};
 use pgisle_core::credential::Credentials;
 use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
+use pgisle_core::name::{DatabaseName, ServiceName};
 use pgisle_core::secret::Secret;
 use pgisle_core::spec::{Environment, Loaded, Sources, Spec, SpecSecrets, load};
 use pgisle_engine::artifact::{Change, WriteOptions};
@@ -18,6 +19,7 @@ use pgisle_engine::local::pooler::{Pooler, PoolerOptions};
 use pgisle_engine::local::{find_pgbouncer, server};
 use pgisle_engine::postgres::conninfo::{ConnectOptions, Resolved};
 use pgisle_engine::spec_files::{self, SpecFiles};
+use pgisle_engine::split;
 
 use crate::args::address::Address;
 use crate::session::Session;
@@ -48,6 +50,8 @@ pub(crate) struct Project {
     is_dev: bool,
     /// Whether the private cluster is meant and does not run.
     is_down: bool,
+    /// Where services are still at home that are being split out of the shared database.
+    homes: BTreeMap<ServiceName, DatabaseName>,
 }
 
 impl Project {
@@ -110,7 +114,7 @@ impl Project {
         diagnostics.extend(spec.iter().flat_map(|spec| artifact::problems(spec, &Credentials::default())));
         match spec {
             Some(spec) if !any_error(&diagnostics) => {
-                Ok(Self { spec, secrets, warnings: diagnostics, explicit: origins.into_keys().collect(), is_dev, is_down: false })
+                Ok(Self { spec, secrets, warnings: diagnostics, explicit: origins.into_keys().collect(), is_dev, is_down: false, homes: BTreeMap::new() })
             }
             _ => Err(diagnostics),
         }
@@ -131,6 +135,17 @@ impl Project {
             ConnectOptions::read(&self.spec.settings, password, &self.explicit).map_err(|diagnostic| vec![*diagnostic])?;
         self.warnings.extend(warnings);
         Ok(options)
+    }
+
+    /// Asks the shared database which services are still at home there: what PgBouncer reads depends on it.
+    pub(crate) async fn learn_homes(&mut self, connect: &ConnectOptions) -> Result<(), Vec<Diagnostic>> {
+        let settings = &self.spec.settings;
+        // What claims no table was never split out of anything.
+        if settings.enable_pgbouncer && self.spec.services.values().any(|service| !service.tables.is_empty()) {
+            let homes = split::homes(connect, &settings.postgres_database).await;
+            self.homes = homes.map_err(|error| vec![error.diagnostic()])?;
+        }
+        Ok(())
     }
 
     /// Where the credentials are kept.
@@ -175,6 +190,9 @@ impl Project {
     /// The address that services use.
     pub(crate) fn endpoint(&self) -> Endpoint {
         let mut endpoint = Endpoint::of(&self.spec.settings);
+        if let Some(pooler) = &mut endpoint.pooler {
+            pooler.homes.clone_from(&self.homes);
+        }
         if self.is_dev
             && let Some(pooler) = &mut endpoint.pooler
         {

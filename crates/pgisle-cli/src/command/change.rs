@@ -140,6 +140,7 @@ impl<'s> Site<'s> {
         let mut change = change;
         if !matches!(change.approval, Approval::Given) {
             let preview = self.preview(&change).await?;
+            self.project.learn_homes(&self.connect).await?;
             if let Some(report) = self.agree(&mut change, &preview)? {
                 return Ok(report);
             }
@@ -189,6 +190,9 @@ impl<'s> Site<'s> {
         if change.destroy.is_some() {
             // Files of services that are gone would hold passwords of nobody.
             self.project.spec.services.retain(|name, _| applied.credentials.services.contains_key(name));
+        }
+        if change.destroy.is_none() {
+            self.project.learn_homes(&self.connect).await?;
         }
         match self.project.write_artifacts(&applied.credentials, change.overwrite) {
             Ok(changes) => {

@@ -105,6 +105,10 @@ async fn up(session: &Session, args: &UpArgs) -> Result<Report, Vec<Diagnostic>>
 async fn start_pooler(session: &Session) -> Result<(), Diagnostic> {
     let Ok(mut project) = Project::load_dev(session).await else { return Ok(()) };
     let Ok(store) = project.store() else { return Ok(()) };
+    let Ok(connect) = project.connect_options() else { return Ok(()) };
+    if project.learn_homes(&connect).await.is_err() {
+        return Ok(());
+    }
     let credentials = store.load().map_err(|error| error.diagnostic())?;
     project.refresh_pooler(&credentials).await
 }

@@ -53,13 +53,14 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     let site = Site::open(session).await?;
-    let site = if args.destroy { site.with_backups() } else { site };
+    let mut site = if args.destroy { site.with_backups() } else { site };
     let change = Change {
         destroy: args.destroy.then_some(DestroyScope { force: args.force }),
         targets: change::targets(&args.target)?,
         ..Change::default()
     };
     let preview = site.preview(&change).await?;
+    site.project.learn_homes(&site.connect).await?;
     let planned = &preview.planned;
     let files = if args.destroy { Vec::new() } else { site.files(&preview.credentials)? };
     let folder = site.project.folder();

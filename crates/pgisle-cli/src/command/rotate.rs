@@ -70,6 +70,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     };
     let mut diagnostics = rotated.applied.planned.diagnostics.clone();
     diagnostics.extend(rotated.applied.diagnostics());
+    site.project.learn_homes(&site.connect).await?;
     let files = match site.project.write_artifacts(&rotated.credentials, false) {
         Ok(files) => {
             diagnostics.extend(site.project.refresh_pooler(&rotated.credentials).await.err());

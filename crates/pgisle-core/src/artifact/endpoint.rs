@@ -1,6 +1,9 @@
 //! Where services find their database: the server itself, and PgBouncer before it.
 
+use std::collections::BTreeMap;
+
 use crate::artifact::escape::url_part;
+use crate::name::{DatabaseName, ServiceName};
 use crate::secret::Secret;
 use crate::spec::{Settings, SslMode};
 
@@ -30,6 +33,8 @@ pub struct Pooler {
     pub listen_address: String,
     /// The folder that PgBouncer itself sees its files in.
     pub directory: String,
+    /// Where services are still at home that are being split out of a shared database: their alias leads there until the home moves.
+    pub homes: BTreeMap<ServiceName, DatabaseName>,
 }
 
 impl Endpoint {
@@ -46,6 +51,7 @@ impl Endpoint {
                 port: settings.pgbouncer_port,
                 listen_address: "*".to_owned(),
                 directory: "/etc/pgbouncer".to_owned(),
+                homes: BTreeMap::new(),
             }),
         }
     }

@@ -43,13 +43,14 @@ fn ini(spec: &Spec, endpoint: &Endpoint, pooler: &Pooler, credentials: &Credenti
     text.push_str("\n[databases]\n");
     for service in spec.services.values() {
         let pool = budget::pool(settings, service);
+        let database = pooler.homes.get(&service.name).unwrap_or(&service.database);
         let _ = writeln!(
             text,
             "{} = host={} port={} dbname={} pool_size={} max_db_connections={}",
             pooler_alias(service),
             pgbouncer_value(&endpoint.host),
             endpoint.port,
-            pgbouncer_value(service.database.as_str()),
+            pgbouncer_value(database.as_str()),
             pool.size,
             pool.max_connections(),
         );

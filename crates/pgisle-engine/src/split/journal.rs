@@ -1,5 +1,7 @@
 //! The journal of splits, in the shared database: a row a service, changed together with what it tells of.
 
+use std::collections::BTreeMap;
+
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{DatabaseName, ServiceName};
 use pgisle_core::split::{Job, JobState, Moved};
@@ -9,7 +11,7 @@ use pgisle_core::sql::split::{
 
 use super::{SplitError, act_as};
 use crate::fault;
-use crate::postgres::{ConnectOptions, Session};
+use crate::postgres::{ConnectError, ConnectOptions, Session};
 
 /// How long a trigger may wait for a table. Writers wait behind it.
 const FENCE_LOCK_TIMEOUT_MS: u32 = 1_000;
@@ -27,6 +29,25 @@ pub async fn read_jobs(connect: &ConnectOptions, shared: &DatabaseName) -> Resul
     session.close().await;
     jobs
 }
+
+/// Where services are still at home that are being split out. Without a shared database, nowhere.
+///
+/// # Errors
+/// The database is there and cannot be entered or read.
+pub async fn homes(
+    connect: &ConnectOptions,
+    shared: &DatabaseName,
+) -> Result<BTreeMap<ServiceName, DatabaseName>, SplitError> {
+    let is_none = |sqlstate: &str| NO_JOURNAL.contains(&sqlstate);
+    let jobs = match read_jobs(connect, shared).await {
+        Err(SplitError::Connect(ConnectError::Database { sqlstate, .. })) if is_none(&sqlstate) => Vec::new(),
+        jobs => jobs?,
+    };
+    Ok(jobs.into_iter().filter(|job| !job.state.is_home()).map(|job| (job.service, shared.clone())).collect())
+}
+
+/// The database does not exist, or this administrator may not enter it and so has split nothing there.
+const NO_JOURNAL: [&str; 2] = ["3D000", "42501"];
 
 pub(super) async fn read_all(session: &Session) -> Result<Vec<Job>, SplitError> {
     let failed = || SplitError::query("read the journal of splits");

@@ -19,7 +19,7 @@ use pgisle_core::spec::Service;
 pub use cutover::{CutOver, Rehearsed, cutover, rehearse};
 pub use error::SplitError;
 pub use inspect::inspect_shared_database;
-pub use journal::read_jobs;
+pub use journal::{homes, read_jobs};
 pub use receipt::{Receipt, TableReceipt};
 pub use run::{Ran, run};
 
