@@ -11,12 +11,12 @@ use pgisle_core::name::{DatabaseName, ServiceName};
 use pgisle_core::secret::Secret;
 use pgisle_core::spec::{Environment, Loaded, Sources, Spec, SpecSecrets, load};
 use pgisle_engine::artifact::{Change, WriteOptions};
-use pgisle_engine::backup::create::PoolerConsole;
 use pgisle_engine::backup::{BackupStore, S3Environment};
 use pgisle_engine::credential::{IdentitySource, Store};
 use pgisle_engine::local::dev::{self, DevCluster, Status};
 use pgisle_engine::local::pooler::{Pooler, PoolerOptions};
 use pgisle_engine::local::{find_pgbouncer, server};
+use pgisle_engine::pooler::PoolerConsole;
 use pgisle_engine::postgres::conninfo::{ConnectOptions, Resolved};
 use pgisle_engine::spec_files::{self, SpecFiles};
 use pgisle_engine::split;
@@ -113,9 +113,15 @@ impl Project {
         let Loaded { spec, secrets, mut diagnostics, origins } = load(sources);
         diagnostics.extend(spec.iter().flat_map(|spec| artifact::problems(spec, &Credentials::default())));
         match spec {
-            Some(spec) if !any_error(&diagnostics) => {
-                Ok(Self { spec, secrets, warnings: diagnostics, explicit: origins.into_keys().collect(), is_dev, is_down: false, homes: BTreeMap::new() })
-            }
+            Some(spec) if !any_error(&diagnostics) => Ok(Self {
+                spec,
+                secrets,
+                warnings: diagnostics,
+                explicit: origins.into_keys().collect(),
+                is_dev,
+                is_down: false,
+                homes: BTreeMap::new(),
+            }),
             _ => Err(diagnostics),
         }
     }

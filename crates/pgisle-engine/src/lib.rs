@@ -12,6 +12,7 @@ pub mod event;
 mod fault;
 pub mod file;
 pub mod local;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod rotate;

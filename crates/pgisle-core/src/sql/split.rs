@@ -1,5 +1,7 @@
 //! What a split asks the server, and what it tells it.
 
+use std::collections::BTreeSet;
+
 use super::{Statement, quote_identifier, quote_literal};
 use crate::name::{DatabaseName, RoleName, SchemaName, ServiceName};
 use crate::split::Lsn;
@@ -136,6 +138,34 @@ pub fn create_fence(schema: &str, table: &str, service: &ServiceName, database: 
 #[must_use]
 pub fn drop_fence(schema: &str, table: &str) -> Statement {
     Statement::new("DROP TRIGGER IF EXISTS pgisle_split_fence ON ").table(schema, table)
+}
+
+/// Lets a service's owner role into the shared database, for as long as its tables are there: the service can use its own logins
+/// before its home moves, and has nothing to change when it does.
+#[must_use]
+pub fn grant_entry(shared: &DatabaseName, schemas: &BTreeSet<String>, role: &RoleName) -> Vec<Statement> {
+    let connect = Statement::new("GRANT CONNECT, TEMPORARY ON DATABASE ").ident(shared).sql(" TO ").ident(role);
+    let usage = |schema: &String| Statement::new("GRANT USAGE ON SCHEMA ").push(&quote_identifier(schema)).sql(" TO ").ident(role);
+    std::iter::once(connect).chain(schemas.iter().map(usage)).collect()
+}
+
+/// Takes that back.
+#[must_use]
+pub fn revoke_entry(shared: &DatabaseName, role: &RoleName) -> Statement {
+    Statement::new("REVOKE CONNECT, TEMPORARY ON DATABASE ").ident(shared).sql(" FROM ").ident(role)
+}
+
+/// Lets a role write to a table.
+#[must_use]
+pub fn grant_table(schema: &str, table: &str, role: &RoleName) -> Statement {
+    let grant = Statement::new("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON TABLE ").table(schema, table);
+    grant.sql(" TO ").ident(role)
+}
+
+/// Lets a role take numbers from a sequence.
+#[must_use]
+pub fn grant_sequence(schema: &str, name: &str, role: &RoleName) -> Statement {
+    Statement::new("GRANT SELECT, USAGE, UPDATE ON SEQUENCE ").table(schema, name).sql(" TO ").ident(role)
 }
 
 /// Writes the journal of a service.

@@ -246,16 +246,25 @@ async fn pause(
         follower.tighten().await?;
     }
     events(Event::Restoring("holding writers off"));
+    let paused = request.pause().await?;
     let started = Instant::now();
     let mut outcome = hold_and_move(site, request, ready, is_rehearsal, events).await;
     if outcome.is_err() || is_rehearsal {
         // It may be in any state; without its transaction nothing of it has happened.
         let _undone = ready.decider.batch("ROLLBACK").await;
         journal::settle(&mut ready.control, &ready.job).await?;
+    } else {
+        ready.diagnostics.extend(request.announce(&request.service.database).await);
     }
+    let resumed = match paused {
+        Some(paused) => paused.end().await.map(drop),
+        None => Ok(()),
+    };
     if let Ok(paused) = &mut outcome {
         paused.pause = started.elapsed();
     }
+    // Whether the home has moved is what counts; that PgBouncer does not go on is told beside it.
+    ready.diagnostics.extend(resumed.err());
     outcome
 }
 

@@ -1,16 +1,21 @@
 //! The journal of splits, in the shared database: a row a service, changed together with what it tells of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
-use pgisle_core::name::{DatabaseName, ServiceName};
+use pgisle_core::name::{DatabaseName, RoleName, ServiceName};
 use pgisle_core::split::{Job, JobState, Moved};
 use pgisle_core::sql::split::{
-    Gate, HAS_JOURNAL, JOBS, JOURNAL, create_fence, create_gate, gate_state, set_gate, set_local_lock_timeout, write_job,
+    Gate, HAS_JOURNAL, JOBS, JOURNAL, create_fence, create_gate, gate_state, grant_entry, grant_sequence, grant_table, set_gate,
+    set_local_lock_timeout, write_job,
 };
+
+use pgisle_core::sql::Statement;
+use pgisle_core::sql::content::act_as as act_as_owner;
 
 use super::{SplitError, act_as};
 use crate::fault;
+use crate::postgres::connect::describe;
 use crate::postgres::{ConnectError, ConnectOptions, Session};
 
 /// How long a trigger may wait for a table. Writers wait behind it.
@@ -34,10 +39,7 @@ pub async fn read_jobs(connect: &ConnectOptions, shared: &DatabaseName) -> Resul
 ///
 /// # Errors
 /// The database is there and cannot be entered or read.
-pub async fn homes(
-    connect: &ConnectOptions,
-    shared: &DatabaseName,
-) -> Result<BTreeMap<ServiceName, DatabaseName>, SplitError> {
+pub async fn homes(connect: &ConnectOptions, shared: &DatabaseName) -> Result<BTreeMap<ServiceName, DatabaseName>, SplitError> {
     let is_none = |sqlstate: &str| NO_JOURNAL.contains(&sqlstate);
     let jobs = match read_jobs(connect, shared).await {
         Err(SplitError::Connect(ConnectError::Database { sqlstate, .. })) if is_none(&sqlstate) => Vec::new(),
@@ -109,6 +111,57 @@ pub(super) async fn begin(session: &mut Session, job: &Job, moved: &Moved, is_su
         }
     }
     Ok(())
+}
+
+/// Lets the service's own role into the shared database and to its tables there. Gives what could not be granted, and why.
+pub(super) async fn let_in(
+    session: &mut Session,
+    shared: &DatabaseName,
+    moved: &Moved,
+    role: &RoleName,
+    is_superuser: bool,
+) -> Option<Diagnostic> {
+    let schemas = moved.tables.iter().map(|table| table.schema.clone()).collect();
+    let mut grants: Vec<(Option<&RoleName>, Statement)> =
+        grant_entry(shared, &schemas, role).into_iter().map(|statement| (None, statement)).collect();
+    grants.extend(moved.tables.iter().map(|table| (Some(&table.owner), grant_table(&table.schema, &table.name, role))));
+    let owner = moved.tables.first().map(|table| &table.owner);
+    grants.extend(moved.sequences.iter().map(|(schema, name)| (owner, grant_sequence(schema, name, role))));
+    let (mut refused, mut reasons) = (Vec::new(), BTreeSet::new());
+    for (owner, statement) in grants {
+        let granted = async {
+            session.batch("BEGIN").await?;
+            if let Some(owner) = owner.filter(|_| !is_superuser) {
+                session.run(act_as_owner(owner).expose()).await?;
+            }
+            let notices = session.run(statement.expose()).await?;
+            session.batch("COMMIT").await?;
+            Ok::<_, tokio_postgres::Error>(
+                notices.into_iter().find(|notice| notice.sqlstate == "01007").map(|notice| notice.message),
+            )
+        };
+        let reason = match granted.await {
+            Ok(None) => continue,
+            Ok(Some(message)) => message,
+            Err(error) => {
+                let _undone = session.batch("ROLLBACK").await;
+                describe(&error)
+            }
+        };
+        reasons.insert(reason);
+        refused.push(statement.to_string());
+    }
+    if refused.is_empty() {
+        return None;
+    }
+    let reasons: Vec<String> = reasons.into_iter().collect();
+    let warning = Diagnostic::warning(Code::SPLIT_OWNER, format!("role \"{role}\" could not be let into the shared database"))
+        .detail(format!(
+            "The server said: {}. Until the home moves, the service can reach its tables only by the login that it has.",
+            reasons.join("; ")
+        ))
+        .hint(format!("As the owner of database \"{shared}\" and of the tables:"));
+    Some(refused.into_iter().fold(warning, |warning, statement| warning.command(format!("{statement};"))))
 }
 
 async fn fence(

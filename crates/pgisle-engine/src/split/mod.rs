@@ -13,6 +13,9 @@ mod run;
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use pgisle_core::artifact::pooler_alias;
+use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{DatabaseName, RoleName};
 use pgisle_core::spec::Service;
 
@@ -24,7 +27,11 @@ pub use receipt::{Receipt, TableReceipt};
 pub use run::{Ran, run};
 
 use crate::apply;
+use crate::pooler::{Occasion, Pause, PoolerConsole, redirect};
 use crate::postgres::{ConnectOptions, Session};
+
+/// Writing files, as it goes on.
+pub type Publishing<'a> = BoxFuture<'a, Result<(), Vec<Diagnostic>>>;
 
 /// What is split, and how to get there.
 #[derive(Clone, Copy)]
@@ -33,6 +40,12 @@ pub struct Request<'a> {
     pub apply: &'a apply::Request<'a>,
     /// The service.
     pub service: &'a Service,
+    /// The PgBouncers that it comes through.
+    pub poolers: &'a [PoolerConsole],
+    /// Whether they are paused meanwhile. Otherwise those who write get an error, or wait.
+    pub pauses: bool,
+    /// Writes the files that say where the service is at home, PgBouncer's among them, once that has changed.
+    pub publish: &'a (dyn Fn() -> Publishing<'a> + Sync),
     /// How long writers may be held off before the attempt is given up.
     pub pause_max: Duration,
 }
@@ -47,6 +60,31 @@ impl Request<'_> {
         let mut options = self.apply.connect.to_database(database).for_purpose("split");
         options.statement_timeout_ms = 0;
         options
+    }
+
+    fn occasion(&self) -> Occasion {
+        let otherwise = "PgBouncer pauses when no transaction of the service's is open, and in pool mode session when no client is \
+            connected. Try again later, or do without the pause: -no-pause.";
+        Occasion { code: Code::SPLIT_PAUSE, alias: Some(pooler_alias(self.service).to_owned()), otherwise }
+    }
+
+    /// Has the service's clients wait in PgBouncer, where there is one.
+    async fn pause(&self) -> Result<Option<Pause>, SplitError> {
+        if self.poolers.is_empty() || !self.pauses {
+            return Ok(None);
+        }
+        Ok(Some(Pause::begin(self.poolers, self.occasion()).await?))
+    }
+
+    /// Has everyone find the service's home where it is now. What cannot be done is told: the home has moved.
+    async fn announce(&self, home: &DatabaseName) -> Vec<Diagnostic> {
+        if let Err(diagnostics) = (self.publish)().await {
+            return diagnostics;
+        }
+        if self.poolers.is_empty() {
+            return Vec::new();
+        }
+        redirect(self.poolers, pooler_alias(self.service), home.as_str(), &self.occasion()).await.err().into_iter().collect()
     }
 
     async fn session(&self, database: &DatabaseName) -> Result<Session, SplitError> {

@@ -173,13 +173,17 @@ async fn begin(
     job.severed = ground.moved.severed.clone();
     events(Event::Restoring("putting the fence up, open"));
     journal::begin(control, &job, &ground.moved, ground.is_superuser).await?;
+    let role = service.owner();
+    let mut diagnostics: Vec<Diagnostic> =
+        journal::let_in(control, request.shared(), &ground.moved, &role, ground.is_superuser).await.into_iter().collect();
     fault::stage("split.begun");
+    diagnostics.extend(request.announce(request.shared()).await);
     drop_slot(control, &job.slot()).await?;
     let run = locks::for_the_making(site, events).await?;
     fill::clean(site, session, &ground.inventory, None).await?;
     if strategy != Strategy::Stream {
         run.release().await;
-        return Ok(Ran { job, copied_bytes: 0, changes: 0, diagnostics: Vec::new() });
+        return Ok(Ran { job, copied_bytes: 0, changes: 0, diagnostics });
     }
     let inventory = inspect_shared(session).await?;
     events(Event::Restoring("reading the definitions"));
@@ -205,7 +209,7 @@ async fn begin(
     journal::write(control, &job).await?;
     fault::stage("split.following");
     let changes = follow_once(site, request, &stage, &job, events).await?;
-    Ok(Ran { job, copied_bytes, changes, diagnostics: Vec::new() })
+    Ok(Ran { job, copied_bytes, changes, diagnostics })
 }
 
 /// Goes on with a copy that is whole.

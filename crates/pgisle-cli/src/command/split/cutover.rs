@@ -7,6 +7,7 @@ use pgisle_core::spec::Service;
 use pgisle_engine::event::Event;
 use pgisle_engine::split::{self, Request};
 
+use super::front::{Front, FrontArgs};
 use crate::args::duration;
 use crate::command::change::{self, Approval, Change, Site};
 use crate::progress::Progress;
@@ -37,6 +38,8 @@ pub(super) struct Args {
     /// How long writers may be held off before the attempt is given up.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pause: Duration,
+    #[command(flatten)]
+    front: FrontArgs,
     /// Do not ask.
     #[arg(long)]
     auto_approve: bool,
@@ -55,7 +58,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     }
     let change = Change::default();
     let apply = site.request(&change);
-    let request = Request { apply: &apply, service: &service, pause_max: args.pause };
+    let front = Front::open(session, &site, &args.front).await?;
+    let publish = || front.publish(&site);
+    let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);
+    let request = Request { apply: &apply, service: &service, poolers, pauses, publish: &publish, pause_max: args.pause };
     let cut = {
         let progress = Progress::new(&session.console, "cutting over");
         let events = |event: Event<'_>| progress.event(&event);
@@ -76,7 +82,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
 async fn rehearse(session: &Session, site: &Site<'_>, service: &Service, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     let change = Change::default();
     let apply = site.request(&change);
-    let request = Request { apply: &apply, service, pause_max: args.pause };
+    let front = Front::open(session, site, &args.front).await?;
+    let publish = || front.publish(site);
+    let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);
+    let request = Request { apply: &apply, service, poolers, pauses, publish: &publish, pause_max: args.pause };
     let progress = Progress::new(&session.console, "rehearsing");
     let events = |event: Event<'_>| progress.event(&event);
     let rehearsed = progress.watch(Box::pin(split::rehearse(&request, &events))).await.map_err(|error| vec![error.diagnostic()])?;

@@ -1,6 +1,7 @@
 //! `pgisle split`.
 
 mod cutover;
+mod front;
 mod plan;
 mod run;
 

@@ -6,8 +6,8 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::split::{SplitOptions, Strategy, dot, plan_split};
 use pgisle_engine::split::inspect_shared_database;
 
-use crate::command::change;
 use crate::args::duration;
+use crate::command::change;
 use crate::project::Project;
 use crate::report::Report;
 use crate::session::Session;

@@ -7,6 +7,7 @@ use pgisle_core::split::Strategy;
 use pgisle_engine::event::Event;
 use pgisle_engine::split::{self, Request};
 
+use super::front::{Front, FrontArgs};
 use crate::args::duration;
 use crate::command::change::{Change, Site};
 use crate::progress::Progress;
@@ -37,6 +38,8 @@ pub(super) struct Args {
     /// The longest pause in writing that is fine: what the strategy is chosen by.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pause: Duration,
+    #[command(flatten)]
+    front: FrontArgs,
 }
 
 pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
@@ -44,7 +47,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let service = super::service(&site, &args.service)?;
     let change = Change::default();
     let apply = site.request(&change);
-    let request = Request { apply: &apply, service: &service, pause_max: args.pause };
+    let front = Front::open(session, &site, &args.front).await?;
+    let publish = || front.publish(&site);
+    let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);
+    let request = Request { apply: &apply, service: &service, poolers, pauses, publish: &publish, pause_max: args.pause };
     let strategy = args.strategy.as_deref().and_then(Strategy::from_word);
     let ran = {
         let progress = Progress::new(&session.console, "splitting");

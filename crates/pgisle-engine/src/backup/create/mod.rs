@@ -23,10 +23,9 @@ use super::catalog::{self, Backup, Listing};
 use super::store::BackupStore;
 use crate::credential::IdentitySource;
 use crate::local::ClientPrograms;
+use crate::pooler::PoolerConsole;
 use crate::postgres::lock::Scope;
 use crate::postgres::{ConnectOptions, RunLock, inspect_shared};
-
-pub use moment::PoolerConsole;
 
 use pipeline::Gauge;
 use snapshot::{Opening, Snapshot};

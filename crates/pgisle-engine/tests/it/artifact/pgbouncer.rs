@@ -58,7 +58,13 @@ async fn start(pgbouncer: &PgBouncer, folder: &Path, port: u16) -> Running {
 fn endpoint(cluster: &Cluster, sslmode: SslMode, folder: &Path) -> Endpoint {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let directory = folder.join("pgbouncer").display().to_string();
-    let pooler = Pooler { host: "127.0.0.1".to_owned(), port, listen_address: "127.0.0.1".to_owned(), directory, homes: std::collections::BTreeMap::new() };
+    let pooler = Pooler {
+        host: "127.0.0.1".to_owned(),
+        port,
+        listen_address: "127.0.0.1".to_owned(),
+        directory,
+        homes: std::collections::BTreeMap::new(),
+    };
     Endpoint { host: cluster.host().to_owned(), port: cluster.port(), sslmode, sslrootcert: None, pooler: Some(pooler) }
 }
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use pgisle_core::credential::{Credential, Credentials};
 use pgisle_engine::backup::catalog::Backup;
-use pgisle_engine::backup::create::PoolerConsole;
 use pgisle_engine::local::pooler::{self, Pooler, PoolerOptions};
 use pgisle_engine::local::{PgBouncer, find_pgbouncers};
+use pgisle_engine::pooler::PoolerConsole;
 use pgisle_engine::process::Account;
 use pgisle_testkit::{Cluster, skip};
 use tokio_postgres::{Client, Config, NoTls};

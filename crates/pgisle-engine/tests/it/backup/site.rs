@@ -6,9 +6,10 @@ use std::time::Duration;
 use pgisle_core::backup::DumpFormat;
 use pgisle_core::name::ServiceName;
 use pgisle_engine::backup::catalog::{self, Backup, Listing};
-use pgisle_engine::backup::create::{self, Made, PoolerConsole, Request};
+use pgisle_engine::backup::create::{self, Made, Request};
 use pgisle_engine::backup::{BackupError, BackupStore, verify};
 use pgisle_engine::credential::IdentitySource;
+use pgisle_engine::pooler::PoolerConsole;
 use pgisle_testkit::Cluster;
 use tempfile::TempDir;
 

@@ -1,0 +1,55 @@
+//! What the services of a split come through: PgBouncer, and the generated files that it reads.
+
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::spec::PoolMode;
+use pgisle_engine::pooler::PoolerConsole;
+use pgisle_engine::split::Publishing;
+use tokio::sync::Mutex;
+
+use crate::args::address::{self, Address};
+use crate::command::change::Site;
+use crate::project::Project;
+use crate::session::Session;
+
+/// How PgBouncer is told.
+#[derive(clap::Args)]
+pub(super) struct FrontArgs {
+    /// Pause and redirect this PgBouncer instead of the one at pgbouncer_host and pgbouncer_port (can be repeated).
+    #[arg(long, value_name = "HOST:PORT", value_parser = address::parse)]
+    pooler: Vec<Address>,
+    /// Do not pause PgBouncer: who writes at that moment waits for the tables, or gets an error that says where they are.
+    #[arg(long)]
+    no_pause: bool,
+}
+
+/// PgBouncer and the files, for as long as a command works on them.
+pub(super) struct Front {
+    /// The consoles.
+    pub(super) poolers: Vec<PoolerConsole>,
+    /// Whether they are paused.
+    pub(super) pauses: bool,
+    /// Another reading of the project, which writes the files.
+    publisher: Mutex<Project>,
+}
+
+impl Front {
+    pub(super) async fn open(session: &Session, site: &Site<'_>, args: &FrontArgs) -> Result<Self, Vec<Diagnostic>> {
+        let credentials = site.store.load().map_err(|error| vec![error.diagnostic()])?;
+        let poolers = site.project.pooler_consoles(&credentials, &args.pooler);
+        // In this mode a client keeps its connection until it leaves, and a pause would wait for that.
+        let can_pause = site.project.spec.settings.pgbouncer_pool_mode != PoolMode::Session;
+        let publisher = Mutex::new(Project::load(session).await?);
+        Ok(Self { poolers, pauses: can_pause && !args.no_pause, publisher })
+    }
+
+    /// Writes the generated files as the homes are now, and has the private PgBouncer read them.
+    pub(super) fn publish<'a>(&'a self, site: &'a Site<'_>) -> Publishing<'a> {
+        Box::pin(async move {
+            let mut project = self.publisher.lock().await;
+            project.learn_homes(&site.connect).await?;
+            let credentials = site.store.load().map_err(|error| vec![error.diagnostic()])?;
+            project.write_artifacts(&credentials, false).map_err(|error| vec![error])?;
+            project.refresh_pooler(&credentials).await.map_err(|error| vec![error])
+        })
+    }
+}
