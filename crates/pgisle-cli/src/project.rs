@@ -9,7 +9,7 @@ use pgisle_core::credential::Credentials;
 use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::name::{DatabaseName, ServiceName};
 use pgisle_core::secret::Secret;
-use pgisle_core::spec::{Environment, Loaded, Sources, Spec, SpecSecrets, load};
+use pgisle_core::spec::{Environment, LayerKind, Loaded, Origin, Sources, Spec, SpecSecrets, load};
 use pgisle_engine::artifact::{Change, WriteOptions};
 use pgisle_engine::backup::{BackupStore, S3Environment};
 use pgisle_engine::credential::{IdentitySource, Store};
@@ -31,7 +31,7 @@ const GENERATED: &str = "generated";
 const DEV_BACKUPS: &str = ".pgisle/dev/backups";
 
 /// The project's folder: the current one, where `-chdir` has led.
-const HERE: &str = ".";
+pub(crate) const HERE: &str = ".";
 
 /// The one interface that private servers listen on.
 const LOOPBACK: &str = "127.0.0.1";
@@ -46,6 +46,8 @@ pub(crate) struct Project {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The settings that were given, whose values no connection service overrides.
     explicit: BTreeSet<String>,
+    /// Settings whose values are from no file of the folder.
+    given: BTreeSet<String>,
     /// Whether it is the private cluster that is meant.
     is_dev: bool,
     /// Whether the private cluster is meant and does not run.
@@ -98,6 +100,11 @@ impl Project {
         Self::of(&Self::read(session)?, false)
     }
 
+    /// The same where only the backup store is wanted: neither a server nor a password is looked for, with `-dev` neither.
+    pub(crate) fn load_for_store(session: &Session) -> Result<Self, Vec<Diagnostic>> {
+        Self::of(&Self::read(session)?, session.global.is_dev())
+    }
+
     fn read(session: &Session) -> Result<Sources, Vec<Diagnostic>> {
         let assignments: Vec<&str> = session.global.var.iter().map(|assignment| assignment.0.as_str()).collect();
         let environment: Vec<_> = std::env::vars_os().collect();
@@ -113,15 +120,16 @@ impl Project {
         let Loaded { spec, secrets, mut diagnostics, origins } = load(sources);
         diagnostics.extend(spec.iter().flat_map(|spec| artifact::problems(spec, &Credentials::default())));
         match spec {
-            Some(spec) if !any_error(&diagnostics) => Ok(Self {
-                spec,
-                secrets,
-                warnings: diagnostics,
-                explicit: origins.into_keys().collect(),
-                is_dev,
-                is_down: false,
-                homes: BTreeMap::new(),
-            }),
+            Some(spec) if !any_error(&diagnostics) => {
+                let is_given = |origin: &Origin| {
+                    use LayerKind::{CommandLine, TerraformVariable, VarFile, Variable};
+                    matches!(origin.kind, VarFile | TerraformVariable | Variable | CommandLine)
+                };
+                let given = origins.iter().filter(|(_, origin)| is_given(origin)).map(|(name, _)| name.clone()).collect();
+                let explicit = origins.into_keys().collect();
+                let homes = BTreeMap::new();
+                Ok(Self { spec, secrets, warnings: diagnostics, explicit, given, is_dev, is_down: false, homes })
+            }
             _ => Err(diagnostics),
         }
     }
@@ -169,6 +177,24 @@ impl Project {
         let location = if self.is_dev && !is_given { DEV_BACKUPS } else { &settings.backup_storage_path };
         let s3 = S3Environment::from_environment(std::env::vars_os());
         BackupStore::open(location, &settings.name_prefix, settings.environment, &s3).map_err(|error| vec![error.diagnostic()])
+    }
+
+    /// What of the store's settings a server that runs pgisle would not find in the folder's files.
+    pub(crate) fn store_variables(&self) -> Vec<(&'static str, String)> {
+        let settings = &self.spec.settings;
+        let recipients: Vec<String> = settings.backup_recipients.iter().map(|key| format!("\"{key}\"")).collect();
+        let all = [
+            ("environment", settings.environment.to_string()),
+            ("name_prefix", settings.name_prefix.clone()),
+            ("backup_storage_path", settings.backup_storage_path.clone()),
+            ("backup_recipients", format!("[{}]", recipients.join(", "))),
+        ];
+        all.into_iter().filter(|(name, _)| self.given.contains(*name)).collect()
+    }
+
+    /// Whether it is the private cluster that is meant.
+    pub(crate) fn is_dev(&self) -> bool {
+        self.is_dev
     }
 
     /// The private keys that backups are read with.

@@ -1,6 +1,6 @@
 //! What every command is given.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 
@@ -13,12 +13,21 @@ pub(crate) struct Session {
     pub(crate) console: Console,
     /// The options that every command takes.
     pub(crate) global: Global,
+    /// The folder that it was started in, before `-chdir`.
+    started_in: PathBuf,
 }
 
 impl Session {
     /// Puts a run together.
     pub(crate) fn new(console: Console, global: Global) -> Self {
-        Self { console, global }
+        // Without a folder of its own, relative paths lead nowhere, which whoever opens them will tell.
+        let started_in = std::env::current_dir().unwrap_or_default();
+        Self { console, global, started_in }
+    }
+
+    /// A path as a server gives it, which knows nothing of `-chdir`: relative to where pgisle was started.
+    pub(crate) fn path_given(&self, path: &Path) -> PathBuf {
+        self.started_in.join(path)
     }
 
     /// Goes where `-chdir` says, so that every path of the command line is read from there, as Terraform does.

@@ -202,6 +202,25 @@ impl FileWriter {
         rustix::fs::fsync(&self.folder).map_err(|error| FileError::Write { path: self.path.clone(), source: error.into() })
     }
 
+    /// The same, but what is there already is left as it is. False when something was.
+    ///
+    /// # Errors
+    /// When it cannot be written to the disk or put in its place.
+    pub fn finish_new(mut self) -> Result<bool, FileError> {
+        let Some(temporary) = &self.temporary else { return Ok(false) };
+        self.file.sync_all().map_err(|source| FileError::Write { path: self.path.clone(), source })?;
+        // A link, unlike a rename, takes nobody's place. The temporary name goes when this is dropped.
+        match rustix::fs::linkat(&self.folder, temporary, &self.folder, &self.name, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => return Ok(false),
+            // A file system without links. Nobody else writes here as a rule.
+            Err(rustix::io::Errno::PERM | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::MLINK) => self.place()?,
+            Err(error) => return Err(FileError::Replace { path: self.path.clone(), source: error.into() }),
+        }
+        rustix::fs::fsync(&self.folder).map_err(|error| FileError::Write { path: self.path.clone(), source: error.into() })?;
+        Ok(true)
+    }
+
     /// The same without syncing the folder.
     fn place(&mut self) -> Result<(), FileError> {
         self.file.sync_all().map_err(|source| FileError::Write { path: self.path.clone(), source })?;

@@ -100,6 +100,18 @@ async fn up(session: &Session, args: &UpArgs) -> Result<Report, Vec<Diagnostic>>
         .diagnostics(diagnostics))
 }
 
+/// Stops the private cluster and starts it again, for what takes effect then.
+pub(super) async fn restart(session: &Session) -> Result<(), Vec<Diagnostic>> {
+    let options = options(session, None)?;
+    let progress = Progress::new(&session.console, "starting again");
+    let work = async {
+        dev::down(Path::new("."), false).await?;
+        dev::up(Path::new("."), &options).await
+    };
+    progress.watch(Box::pin(work)).await.map_err(|error| vec![error.diagnostic()])?;
+    start_pooler(session).await.map_err(|error| vec![error])
+}
+
 /// Starts PgBouncer on what an earlier apply has generated, because it went down with the cluster. Files that cannot be read
 /// are for other commands to report: the cluster runs all the same.
 async fn start_pooler(session: &Session) -> Result<(), Diagnostic> {

@@ -1,10 +1,12 @@
 //! For machines: one document for each command.
 
+use pgisle_core::backup::wal::Run;
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::plan::{Plan, Planned};
 use pgisle_engine::apply::{Applied, StepFailure};
 use pgisle_engine::backup::Backup;
 use pgisle_engine::backup::cluster::{ClusterBackup, ClusterListing};
+use pgisle_engine::backup::wal::{WalListing, Window};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -109,6 +111,17 @@ pub(crate) fn cluster_listing(listing: &ClusterListing) -> Value {
         "backups": backups.iter().map(cluster_backup).collect::<Vec<_>>(),
         "damaged": damaged,
         "leftovers": leftovers,
+    })
+}
+
+/// The archived log: runs of segments, and the times that can be recovered.
+pub(crate) fn wal(archive: &WalListing, windows: &[Window]) -> Value {
+    let run = |run: &Run| json!({ "first": run.first.to_string(), "last": run.last.to_string() });
+    json!({
+        "segments": archive.segments.len(),
+        "bytes": archive.bytes(),
+        "runs": archive.runs().iter().map(run).collect::<Vec<_>>(),
+        "recoverable": windows,
     })
 }
 

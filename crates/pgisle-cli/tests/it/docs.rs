@@ -135,7 +135,7 @@ fn is_progress(line: &str) -> bool {
 
 /// A place with what the pages use besides pgisle.
 fn place() -> Result<Place, &'static str> {
-    let place = Place::new().on_path(Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap());
+    let place = Place::passable().on_path(Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap());
     ["psql", "jq", "script"].into_iter().try_fold(place, |place, program| place.with_program(program).ok_or(program))
 }
 

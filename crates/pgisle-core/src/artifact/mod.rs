@@ -26,6 +26,7 @@ use crate::secret::Secret;
 use crate::spec::{Service, Spec};
 
 pub use endpoint::{Endpoint, Pooler, connection_url};
+pub(crate) use escape::shell_word;
 pub use escape::unwritable_character;
 pub use naming::{application_names, pooler_alias, secret_name};
 

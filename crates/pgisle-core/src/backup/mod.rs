@@ -2,7 +2,7 @@
 //!
 //! A backup is one service's database at one moment. In the store it is a folder `services/<service>/<id>/` with the data and,
 //! written last, the [`Manifest`]: what has no manifest is not a backup. A backup of the whole cluster is a folder `cluster/<id>/`
-//! with a [`ClusterManifest`].
+//! with a [`ClusterManifest`], and the server's write-ahead log is in `wal/<timeline>/`: [`wal`].
 
 pub mod archive;
 pub mod arrange;
@@ -18,6 +18,7 @@ mod schedule;
 pub mod script;
 pub mod select;
 pub mod tar;
+pub mod wal;
 mod words;
 
 pub use cluster::{CLUSTER_FORMAT, ClusterManifest, DatabaseThere};

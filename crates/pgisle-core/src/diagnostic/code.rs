@@ -291,6 +291,28 @@ codes! {
     CLUSTER_CHECK = "PI0847", "what was unpacked is not a whole data directory",
         "pg_verifybackup found a file or a part of the write-ahead log that is not as the server sent it. The backup no longer counts for retention. Make a new one, and look at the disk.";
 
+    // The archive of the write-ahead log, and recovery in time.
+    WAL_ARCHIVE = "PI0850", "a file of the write-ahead log was not archived",
+        "The file is not what its name says, or cannot be read. Whatever is in doubt is refused: the server keeps the file and asks again.";
+    WAL_CONFLICT = "PI0851", "the archive holds another file of this name",
+        "What is in the archive is never overwritten with something else. Two servers archive to one place, or the cluster was made anew under the same name.";
+    WAL_ABSENT = "PI0852", "the archive does not hold a file of the write-ahead log",
+        "A server that recovers asks for files until there is no next one, so this is no failure by itself.";
+    WAL_DAMAGED = "PI0853", "an archived file of the write-ahead log is damaged",
+        "It is not what was archived, so it is not handed out. A recovery cannot go past it; times after the next backup of the cluster can be recovered.";
+    WAL_GAP = "PI0854", "the archive has a gap",
+        "A segment that a recovery needs is missing. Times before the gap can be recovered, and times after the next backup of the cluster. Look at pg_stat_archiver, and make a backup of the cluster soon.";
+    WAL_SETUP = "PI0855", "the server does not archive its write-ahead log",
+        "Without the archive only the moments of backups can be restored. `pgisle backup wal-setup` says what to set, and why archiving fails.";
+    RECOVER_TIME = "PI0856", "that time cannot be recovered",
+        "A recovery begins with a backup of the cluster that was complete by then, and reads the archived write-ahead log up to the time. Give a time between the first backup of the cluster and now; `pgisle backup list` shows which there are.";
+    RECOVER_SERVER = "PI0857", "the scratch server does not work",
+        "A service is brought back to a time on a private server of its own, which needs PostgreSQL's server programs of the cluster's major version on this machine. The live database is untouched.";
+    RECOVER_END = "PI0858", "the archived log ends before that time",
+        "The server has archived nothing that was written later. Give an earlier time, or have the server archive what it has: SELECT pg_switch_wal().";
+    RECOVER_LEFT = "PI0859", "something of a recovery is left on this machine",
+        "A private server or its folder could not be removed. The next recovery removes it.";
+
     // Ourselves.
     USAGE = "PI0901", "the command line cannot be understood",
         "`pgisle help COMMAND` shows what a command takes.";

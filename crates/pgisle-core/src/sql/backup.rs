@@ -1,12 +1,18 @@
 //! What a backup asks a database.
 
 use super::{Statement, quote_identifier};
-use crate::name::RoleName;
+use crate::name::{ParameterName, RoleName};
 
 /// Acts as another role for the rest of the transaction.
 #[must_use]
 pub fn set_local_role(role: &RoleName) -> Statement {
     Statement::new("SET LOCAL ROLE ").ident(role)
+}
+
+/// Sets a parameter of the whole server, for good.
+#[must_use]
+pub fn alter_system(name: &ParameterName, value: &str) -> Statement {
+    Statement::new("ALTER SYSTEM SET ").ident(name).sql(" = ").literal(value)
 }
 
 /// Counts a table's own rows, as the transaction sees them.

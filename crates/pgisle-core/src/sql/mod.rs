@@ -15,7 +15,7 @@ pub mod split;
 
 use std::fmt;
 
-pub use backup::{count_rows, set_local_role};
+pub use backup::{alter_system, count_rows, set_local_role};
 pub(crate) use render::parameter_elements;
 
 use crate::name::{DatabaseName, ExtensionName, ParameterName, RoleName, SchemaName};

@@ -240,7 +240,7 @@ fn cluster(code: Code, error: &BackupError) -> Diagnostic {
     Diagnostic::error(code, error.to_string()).about("cluster")
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), characters.as_str()))
 }

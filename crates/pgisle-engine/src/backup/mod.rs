@@ -17,6 +17,7 @@ pub mod restore;
 pub mod store;
 mod stream;
 pub mod verify;
+pub mod wal;
 
 pub use catalog::{Backup, Damage, Leftover, Listing, Verified};
 pub use error::{BackupError, UnpackError, Whose};

@@ -14,6 +14,8 @@ use super::catalog::{self, Backup, Leftover, MANIFEST};
 use super::cluster::{self, ClusterDue};
 use super::create::{Event, Events};
 use super::store::{BackupStore, Key, StoreError};
+use super::wal::prune::WalDue;
+use super::wal::{self, WalError};
 use crate::clock;
 use crate::fault;
 use crate::postgres::lock::Scope;
@@ -33,6 +35,8 @@ pub struct Due {
     pub kept: usize,
     /// The same of the whole cluster's; none when only services were asked for.
     pub cluster: Option<ClusterDue>,
+    /// Files of the archived log that no backup of the cluster needs which stays.
+    pub wal: Option<WalDue>,
 }
 
 /// A backup that may go.
@@ -55,7 +59,8 @@ impl Due {
             let expired = cluster.expired.iter().map(|due| due.bytes);
             expired.chain(cluster.leftovers.iter().map(|leftover| leftover.bytes))
         });
-        expired.chain(self.leftovers.iter().map(|leftover| leftover.bytes)).chain(cluster).sum()
+        let wal = self.wal.iter().map(|wal| wal.bytes);
+        expired.chain(self.leftovers.iter().map(|leftover| leftover.bytes)).chain(cluster).chain(wal).sum()
     }
 }
 
@@ -91,7 +96,15 @@ pub async fn due(store: &BackupStore, retention: Retention, services: &[ServiceN
     let is_old = |leftover: &Leftover| now.seconds_since(leftover.modified) > LEFTOVER_AGE_S;
     due.leftovers = listing.leftovers.into_iter().filter(|one| is_wanted(&one.service) && is_old(one)).collect();
     if services.is_empty() {
-        due.cluster = Some(cluster::due(cluster::list(store).await?, retention, now));
+        let listing = cluster::list(store).await?;
+        let cluster = cluster::due(listing.clone(), retention, now);
+        let expired: Vec<BackupId> = cluster.expired.iter().map(|due| due.id.clone()).collect();
+        due.cluster = Some(cluster);
+        due.wal = match wal::prune::due(store, &listing, &expired, now).await {
+            Err(WalError::Store(error)) => return Err(error),
+            // An archive whose list is damaged stays for someone to look at, as damaged backups do.
+            wal => wal.ok(),
+        };
     }
     Ok(due)
 }
@@ -135,6 +148,10 @@ async fn remove(store: &BackupStore, settings: &Settings, services: &[ServiceNam
     }
     if let Some(due) = &due.cluster {
         cluster::remove(store, due).await?;
+    }
+    // After the backups, so that none is without what it needs.
+    if let Some(due) = &due.wal {
+        wal::prune::remove(store, due).await?;
     }
     Ok(due)
 }

@@ -9,7 +9,8 @@ mod error;
 mod installation;
 pub mod pooler;
 pub mod server;
-mod surroundings;
+pub(crate) mod surroundings;
 
 pub use error::LocalError;
 pub use installation::{ClientPrograms, Installation, PgBouncer, Source, find_pgbouncer, find_pgbouncers, find_program};
+pub use surroundings::data_refuge;

@@ -138,10 +138,15 @@ fn remove_unfinished(parent: &Path) -> Result<(), LocalError> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_settings(data: &Path, account: Option<&Account>, settings: &[(&str, &str)]) -> Result<(), LocalError> {
-    let lines: String = settings.iter().map(|(name, value)| format!("{name} = {}\n", quote_setting(value))).collect();
+    let lines = setting_lines(settings);
     let text =
         format!("# Written by pgisle before each start. Put your own settings into postgresql.conf, after the include.\n{lines}");
     write_private(&data.join(SETTINGS_FILE), &text, account)
+}
+
+/// Settings as lines for `postgresql.conf`.
+pub(crate) fn setting_lines(settings: &[(&str, &str)]) -> String {
+    settings.iter().map(|(name, value)| format!("{name} = {}\n", quote_setting(value))).collect()
 }
 
 /// Quotes a value for `postgresql.conf`, whose strings know both doubled quotes and backslash escapes.
@@ -214,6 +219,8 @@ pub struct Postmaster {
     pub socket_folder: PathBuf,
     /// True when it accepts connections.
     pub ready: bool,
+    /// True when it still replays the log of another: it is ready as a standby, or lets nobody in.
+    pub recovering: bool,
 }
 
 /// Finds the server that runs on a data directory. A lock file that a killed server left behind is seen through.
@@ -228,6 +235,7 @@ pub fn postmaster(data: &Path) -> Option<Postmaster> {
         port: line(3).parse().unwrap_or(0),
         socket_folder: PathBuf::from(line(4)),
         ready: matches!(line(7), "ready" | "standby"),
+        recovering: line(7) != "ready",
     })
 }
 
@@ -401,7 +409,7 @@ pub(crate) fn give(account: Option<&Account>, path: &Path) -> Result<(), LocalEr
 }
 
 /// Runs as the server's account, at home in the folder that it owns.
-fn at_home(invocation: Invocation, account: Option<&Account>, home: &Path) -> Invocation {
+pub(crate) fn at_home(invocation: Invocation, account: Option<&Account>, home: &Path) -> Invocation {
     let account = account.map(|account| account.at_home_in(home));
     invocation.run_as(account.as_ref()).directory(home)
 }

@@ -22,12 +22,12 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(90);
 
 /// The places where a project's server may live: inside the project, or in the refuge. The path makes the refuge's name, so it is
 /// found again without being written down anywhere.
-pub(super) fn places(project_place: &Path) -> [PathBuf; 2] {
-    [project_place.to_owned(), refuge(DATA_REFUGE, project_place)]
+pub(crate) fn places(project_place: &Path) -> [PathBuf; 2] {
+    [project_place.to_owned(), data_refuge(project_place)]
 }
 
 /// Chooses the place for a server: where its data already is, else inside the project, else in the refuge.
-pub(super) async fn choose_place(project_place: &Path, account: Option<&Account>) -> PathBuf {
+pub(crate) async fn choose_place(project_place: &Path, account: Option<&Account>) -> PathBuf {
     let [inside, refuge] = places(project_place);
     if refuge.join("data").is_dir() {
         return refuge;
@@ -37,8 +37,14 @@ pub(super) async fn choose_place(project_place: &Path, account: Option<&Account>
 }
 
 /// Chooses the folder for the server's socket: its own folder, unless that path is too long.
-pub(super) fn choose_socket_folder(place: &Path) -> PathBuf {
+pub(crate) fn choose_socket_folder(place: &Path) -> PathBuf {
     if server::socket_fits(place) { place.to_owned() } else { refuge(SOCKET_REFUGE, place) }
+}
+
+/// Where a project's server lives when its account cannot get to its place inside the project.
+#[must_use]
+pub fn data_refuge(project_place: &Path) -> PathBuf {
+    refuge(DATA_REFUGE, project_place)
 }
 
 fn refuge(parent: &str, original: &Path) -> PathBuf {
@@ -56,7 +62,7 @@ async fn is_reachable(folder: &Path, account: Option<&Account>) -> bool {
 
 /// Makes a folder that is the server's account's alone, or makes sure that the one that is there is. In a folder that everybody can
 /// write to, somebody else may have been first.
-pub(super) fn own_folder(folder: &Path, account: Option<&Account>) -> Result<(), LocalError> {
+pub(crate) fn own_folder(folder: &Path, account: Option<&Account>) -> Result<(), LocalError> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => return server::give(account, folder),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -96,7 +102,7 @@ pub(super) async fn lock(path: &Path) -> Result<Lock, LocalError> {
 }
 
 /// Removes a folder and all in it; one that is not there is as wanted.
-pub(super) fn remove_folder(folder: &Path) -> Result<(), LocalError> {
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), LocalError> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LocalError::file("remove", folder)(error)),
         _ => Ok(()),

@@ -2,9 +2,10 @@
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::ServiceName;
-use pgisle_engine::backup::BackupError;
 use pgisle_engine::backup::catalog::{self, Listing};
 use pgisle_engine::backup::cluster::{self, ClusterListing};
+use pgisle_engine::backup::wal::{self, WalError, WalListing, Window};
+use pgisle_engine::backup::{BackupError, BackupStore};
 use pgisle_engine::clock;
 
 use crate::project::Project;
@@ -15,7 +16,8 @@ use crate::view::{human, json};
 /// List the backups in the store.
 ///
 /// Reads every manifest and looks whether the data is there and as long as it should be; `backup verify` reads the data, too. Needs
-/// no server. Exits with 1 when a backup is damaged. Backups of the whole cluster have a table of their own, which -service leaves out.
+/// no server. Exits with 1 when a backup is damaged. Backups of the whole cluster have a table of their own, and so have the times
+/// that can be recovered with them and the archived log; -service leaves both out.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -50,22 +52,57 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         cluster = cluster::list(&store).await.map_err(|error| vec![error.diagnostic()])?;
         diagnostics.extend(cluster_diagnostics(&cluster));
     }
+    let (archive, windows) = match log(&store, &cluster, &services).await {
+        Ok(log) => log,
+        // The backups are to be seen all the same.
+        Err(error) => {
+            diagnostics.push(error.diagnostic());
+            (WalListing::default(), Vec::new())
+        }
+    };
+    diagnostics.extend(gaps(&windows));
     let now = clock::now();
     let is_cluster_alone = listing.backups.is_empty() && !cluster.backups.is_empty();
     let of_services = if is_cluster_alone { String::new() } else { human::backup::list(&listing, &store.location(), now) };
-    let of_cluster = human::cluster::list(&cluster, now);
-    let gap = if of_services.is_empty() || of_cluster.is_empty() { "" } else { "\n" };
+    let parts = [of_services, human::cluster::list(&cluster, now), human::wal::list(&archive, &windows)];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     Ok(Report::new()
-        .human(of_services)
-        .human(gap)
-        .human(of_cluster)
+        .human(parts.join("\n"))
         .member("store", store.location())
         .member("backups", json::backups(&listing.backups))
         .member("damaged", &listing.damaged)
         .member("leftovers", &listing.leftovers)
         .member("cluster", json::cluster_listing(&cluster))
+        .member("wal", json::wal(&archive, &windows))
         .diagnostics(diagnostics)
         .diagnostics(project.warnings))
+}
+
+/// What there is of the log, and which times can be recovered with it.
+async fn log(
+    store: &BackupStore,
+    cluster: &ClusterListing,
+    services: &[ServiceName],
+) -> Result<(WalListing, Vec<Window>), WalError> {
+    if !services.is_empty() {
+        return Ok((WalListing::default(), Vec::new()));
+    }
+    let archive = wal::catalog::list(store).await?;
+    let windows = wal::windows(store, cluster, &archive).await?;
+    Ok((archive, windows))
+}
+
+/// Times that cannot be recovered.
+fn gaps(windows: &[Window]) -> impl Iterator<Item = Diagnostic> {
+    let ends = windows.iter().enumerate().filter_map(|(index, window)| Some((index, window, window.missing.as_ref()?)));
+    ends.map(|(index, window, missing)| {
+        let until = windows.get(index + 1).map_or_else(|| "now".to_owned(), |next| next.from.to_string());
+        Diagnostic::warning(Code::WAL_GAP, format!("segment {missing} is missing from the archive"))
+            .about("cluster")
+            .detail(format!("Times between {} and {until} cannot be recovered.", window.until))
+            .hint("A new backup of the cluster makes all times after it recoverable:")
+            .command("pgisle backup create -cluster")
+    })
 }
 
 /// What is wrong with the cluster's backups.

@@ -1,13 +1,16 @@
 //! `pgisle backup`.
 
+mod archive_wal;
 mod cluster;
 mod create;
 mod drill;
+mod fetch_wal;
 mod list;
 mod prune;
 mod unpack;
 mod verify;
 mod verify_cluster;
+mod wal_setup;
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +56,9 @@ enum Action {
     Drill(drill::Args),
     Prune(prune::Args),
     Unpack(unpack::Args),
+    WalSetup(wal_setup::Args),
+    ArchiveWal(archive_wal::Args),
+    FetchWal(fetch_wal::Args),
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
@@ -63,6 +69,9 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         Action::Drill(args) => drill::run(session, args).await,
         Action::Prune(args) => prune::run(session, args).await,
         Action::Unpack(args) => unpack::run(session, args).await,
+        Action::WalSetup(args) => wal_setup::run(session, args).await,
+        Action::ArchiveWal(args) => archive_wal::run(session, args).await,
+        Action::FetchWal(args) => fetch_wal::run(session, args).await,
     }
 }
 

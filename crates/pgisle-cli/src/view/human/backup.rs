@@ -117,12 +117,13 @@ pub(crate) fn proved(proved: &[(Backup, Depth)]) -> String {
 
 /// `backup prune`, done or only looked at.
 pub(crate) fn due(due: &Due, is_dry: bool) -> String {
-    let Due { expired, leftovers, kept, cluster } = due;
+    let Due { expired, leftovers, kept, cluster, wal } = due;
     let kept = kept + cluster.as_ref().map_or(0, |cluster| cluster.kept);
     let expired_rows = expired.iter().map(|one| (one.service.to_string(), one.id.to_string(), one.bytes, "too old"));
     let leftover_rows = leftovers.iter().map(|one| (one.service.to_string(), one.id.to_string(), one.bytes, "interrupted"));
     let cluster_rows = cluster.iter().flat_map(super::cluster::due_rows).map(|(id, size, why)| (CLUSTER.to_owned(), id, size, why));
-    let all = expired_rows.chain(leftover_rows).chain(cluster_rows);
+    let wal_rows = wal.iter().filter_map(super::wal::due_row);
+    let all = expired_rows.chain(leftover_rows).chain(cluster_rows).chain(wal_rows);
     let rows: Vec<Vec<String>> = all.map(|(service, id, size, why)| vec![service, id, bytes(size), why.to_owned()]).collect();
     if rows.is_empty() {
         return format!("Nothing is due; {} kept.\n", count(kept, "backup"));

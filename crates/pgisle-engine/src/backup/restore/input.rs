@@ -217,7 +217,7 @@ fn check_manifest(input: &Input<'_>, found: Survey) -> Result<Survey, RestoreErr
 }
 
 /// Takes compression off, as often as there is any.
-pub(super) fn decoded(stream: Stream) -> io::Result<Box<dyn BufRead + Send>> {
+pub(in crate::backup) fn decoded(stream: Stream) -> io::Result<Box<dyn BufRead + Send>> {
     let mut stream: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(BUFFER_BYTES, stream));
     // A compressed archive in a compressed file is as deep as it gets.
     for _ in 0..2 {

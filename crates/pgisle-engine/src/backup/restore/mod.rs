@@ -38,6 +38,7 @@ pub use error::RestoreError;
 pub use input::{Input, Opening, Stream};
 pub use keep::{Pruned, Undone, prune, undo};
 
+pub(super) use input::decoded;
 use input::{Expected, Survey};
 use load::Load;
 use stage::Stage;

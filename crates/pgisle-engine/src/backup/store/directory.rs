@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -9,6 +10,7 @@ use pgisle_core::moment::Moment;
 
 use super::{Key, Listed};
 use crate::file::{self, FileError, FileWriter};
+use crate::process::Account;
 
 /// Only its owner may read a backup: it is the whole database.
 const FILE_MODE: u32 = 0o600;
@@ -47,16 +49,37 @@ impl Directory {
     }
 
     fn try_create(&self, key: &Key) -> io::Result<Begun> {
-        file::create_private_dir(&self.root).map_err(into_io)?;
-        let mut folder = self.root.clone();
         let parts: Vec<&str> = key.parts().collect();
+        let mut folder = self.root.clone();
+        enter(&folder)?;
         for part in &parts[..parts.len().saturating_sub(1)] {
             folder.push(part);
-            file::create_private_dir(&folder).map_err(into_io)?;
+            enter(&folder)?;
         }
         let path = self.path(key);
         let file = Some(FileWriter::create(&path, FILE_MODE).map_err(into_io)?);
         Ok(Begun { file, path, root: self.root.clone() })
+    }
+
+    /// Gives a folder and all in it to an account, and opens the way to it for passing.
+    pub(super) fn hand_over(&self, key: &Key, account: &Account) -> io::Result<()> {
+        let path = self.path(key);
+        file::create_private_dir(&path).map_err(into_io)?;
+        // The location itself too, unless it is somebody's who has opened it already.
+        for folder in self.root.parent().into_iter().chain([self.root.as_path()]) {
+            let mode = folder.metadata()?.mode() & 0o7777;
+            if mode & 0o011 != 0o011 {
+                fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o011))?;
+            }
+        }
+        let mut all = vec![path];
+        while let Some(path) = all.pop() {
+            account.give(&path).map_err(io::Error::other)?;
+            if path.symlink_metadata()?.is_dir() {
+                all.extend(fs::read_dir(&path)?.filter_map(Result::ok).map(|entry| entry.path()));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn list(&self, below: &Key) -> io::Result<Vec<Listed>> {
@@ -130,6 +153,11 @@ impl Begun {
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.file.take().map_or(Ok(()), |file| file.finish().map_err(into_io))
     }
+
+    /// The same, but what is there already is left as it is. False when something was.
+    pub(super) fn finish_new(mut self) -> io::Result<bool> {
+        self.file.take().map_or(Ok(false), |file| file.finish_new().map_err(into_io))
+    }
 }
 
 impl io::Write for Begun {
@@ -147,6 +175,27 @@ impl Drop for Begun {
         // The file itself goes first. After a success nothing is empty.
         self.file = None;
         remove_empty_folders(&self.path, &self.root);
+    }
+}
+
+/// Makes a private folder, or makes one of ours private.
+///
+/// Two kinds are left as they are. Through a folder of root's that nobody else can write to, one may pass: the server, whose user is
+/// not root, archives its log into a folder of its own below. And one of ours that others may enter and not list was opened for
+/// that by [`Directory::hand_over`].
+fn enter(folder: &Path) -> io::Result<()> {
+    const PASSABLE: u32 = 0o711;
+    let us = rustix::process::geteuid().as_raw();
+    match folder.symlink_metadata() {
+        Ok(found) if found.is_dir() && found.uid() == 0 && us != 0 && found.mode() & 0o022 == 0 => Ok(()),
+        Ok(found) if found.is_dir() && found.uid() == us && found.mode() & 0o7777 == PASSABLE => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            file::create_private_dir(folder).map_err(into_io)?;
+            // Its name must outlive a power cut as what is put into it does. Above the store it may not be ours to sync.
+            let _ = folder.parent().and_then(|parent| File::open(parent).ok()).map(|parent| parent.sync_all());
+            Ok(())
+        }
+        _ => file::create_private_dir(folder).map_err(into_io),
     }
 }
 

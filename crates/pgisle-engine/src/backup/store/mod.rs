@@ -19,6 +19,7 @@ pub(super) use error::chain;
 pub use key::Key;
 pub use s3::S3Environment;
 
+use crate::process::Account;
 use directory::Directory;
 use s3::S3;
 
@@ -111,6 +112,27 @@ impl BackupStore {
         result.map_err(|source| self.failed("write", key, source))
     }
 
+    /// Writes a small object whole, unless there is one of that name. False when there is. A service that speaks S3 without knowing
+    /// conditions overwrites.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn put_new(&self, key: &Key, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        let result = match &self.base {
+            Base::Directory(directory) => {
+                let (directory, key) = (directory.clone(), key.clone());
+                blocking(move || {
+                    let mut file = directory.create(&key)?;
+                    file.write_all(&bytes)?;
+                    file.finish_new()
+                })
+                .await
+            }
+            Base::S3(s3) => s3.put_new(key, bytes).await,
+        };
+        result.map_err(|source| self.failed("write", key, source))
+    }
+
     /// Lists what lies below a key, in the order of the keys. What is not there has nothing below it.
     ///
     /// # Errors
@@ -175,6 +197,19 @@ impl BackupStore {
         };
         let target = target.map_err(|source| self.failed("write", key, source))?;
         Ok(Writer { target, store: self.clone(), key: key.clone() })
+    }
+
+    /// Makes a folder of the store another account's own, and lets that account pass through to it. In S3 there is nothing to do.
+    ///
+    /// # Errors
+    /// The folder cannot be made or given away.
+    pub fn hand_over(&self, folder: &Key, account: &Account) -> Result<(), StoreError> {
+        match &self.base {
+            Base::Directory(directory) => {
+                directory.hand_over(folder, account).map_err(|source| self.failed("hand over", folder, source))
+            }
+            Base::S3(_) => Ok(()),
+        }
     }
 
     /// How many bytes the store has room for, as far as that can be known: S3 does not tell.

@@ -9,7 +9,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, GetOptions, ObjectStore as _, ObjectStoreExt as _, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientOptions, GetOptions, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
+};
 use pgisle_core::moment::Moment;
 use pgisle_core::secret::Secret;
 use tokio::sync::{mpsc, oneshot};
@@ -128,6 +130,19 @@ impl S3 {
 
     pub(super) async fn put(&self, key: &Key, bytes: Vec<u8>) -> io::Result<()> {
         self.client.put(&self.path(key), bytes.into()).await.map(drop).map_err(into_io)
+    }
+
+    /// The same, unless there is one already. False when there is.
+    pub(super) async fn put_new(&self, key: &Key, bytes: Vec<u8>) -> io::Result<bool> {
+        let options = PutOptions::from(PutMode::Create);
+        match self.client.put_opts(&self.path(key), bytes.clone().into(), options).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
+                self.put(key, bytes).await.map(|()| true)
+            }
+            Err(error) => Err(into_io(error)),
+        }
     }
 
     pub(super) async fn list(&self, below: &Key) -> io::Result<Vec<Listed>> {

@@ -15,6 +15,7 @@ mod sealed;
 mod site;
 mod store;
 mod trouble;
+mod wal;
 
 use pgisle_core::backup::{BackupId, Compression, DumpFormat, ExtensionThere, FORMAT, Manifest, SnapshotThere, StoredObject};
 use pgisle_core::moment::Moment;

@@ -8,7 +8,7 @@ use pgisle_engine::credential::IdentitySource;
 
 use super::site::{EVERYTHING, Site};
 
-fn key(identity: &Identity) -> IdentitySource {
+pub(super) fn key(identity: &Identity) -> IdentitySource {
     let text = identity.to_string().expose_secret().to_owned();
     IdentitySource::from_environment(|name| (name == "PGISLE_AGE_IDENTITY").then(|| text.clone().into()))
 }
