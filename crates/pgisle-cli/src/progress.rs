@@ -92,6 +92,7 @@ impl<'c> Progress<'c> {
             Event::DatabaseDone(_) => {}
             Event::ReadingBack => self.current("reading back".to_owned()),
             Event::Restoring(what) => self.update(0, 0, *what),
+            Event::Recovering { doing, done, total } => self.flow(*done, *total, doing),
             Event::Loading { done, total } => self.loading(*done, *total),
         }
     }

@@ -39,6 +39,15 @@ pub enum Event<'a> {
     ReadingBack,
     /// A restore begins another of its steps.
     Restoring(&'a str),
+    /// A private server is being made of a backup, or brought to a time.
+    Recovering {
+        /// What is being done.
+        doing: &'a str,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all, as far as can be known.
+        total: u64,
+    },
     /// A dump is being loaded.
     Loading {
         /// Bytes of it so far.

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pgisle_core::backup::wal::PointInTime;
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::spec::Service;
 use pgisle_core::verify::{Bounds, Report as Proof, Verdict};
+use pgisle_engine::backup::recover::{self, RecoverError, Recovered};
 use pgisle_engine::backup::restore::{self, Input, Opening, Restored, Stream};
 use pgisle_engine::backup::{Backup, BackupStore, catalog};
 use pgisle_engine::credential::IdentitySource;
@@ -15,7 +17,7 @@ use pgisle_engine::verify::{self, Options, Request};
 
 use super::change::{self, Approval, Change, Site};
 use crate::progress::Progress;
-use crate::project::Project;
+use crate::project::{HERE, Project};
 use crate::report::Report;
 use crate::session::Session;
 use crate::view::human;
@@ -28,12 +30,17 @@ use crate::view::human;
 ///
 /// Without BACKUP the newest one is taken. A FILE is what pg_dump writes, in its custom format or as plain SQL, also compressed
 /// by gzip or zstd.
+///
+/// With -at the service is brought back to what it was at that time, to the transaction, and all others go on: a private server is
+/// made on this machine from a backup of the cluster, replays the archived write-ahead log up to the time, and the service's
+/// database is taken from it. Needs PostgreSQL's server programs of the cluster's major version here.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
   $ pgisle restore users                    # the newest backup
   $ pgisle restore users 20250119T0200      # the one whose name begins so
   $ pgisle restore users /var/backups/postgresql/link_users_backup_20250119.sql.gz
+  $ pgisle restore users -at '2025-01-19 13:59:30+01:00'
   $ pgisle restore users -undo              # puts back what the last restore replaced
   $ pgisle restore users -prune             # drops what restores replaced long ago")]
 pub(crate) struct Args {
@@ -43,6 +50,9 @@ pub(crate) struct Args {
     /// A backup's name or its beginning, or a dump's path.
     #[arg(value_name = "BACKUP|FILE", conflicts_with_all = ["undo", "prune"])]
     source: Option<String>,
+    /// What the service was at this time: `2025-01-19T12:59:30Z`, or with a space, a fraction, a zone; without a zone it is UTC.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["source", "undo", "prune"])]
+    at: Option<String>,
     /// Put back the database that the last restore replaced; the present one is kept in its place.
     #[arg(long, conflicts_with = "prune")]
     undo: bool,
@@ -69,17 +79,104 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     if args.prune {
         return prune(session, &site, &service, args).await;
     }
-    let source = if args.undo { None } else { Some(Source::find(&site.project, &service, args.source.as_deref()).await?) };
-    let what = source.as_ref().map_or_else(|| "what the last restore replaced".to_owned(), |source| source.words());
+    let wanted = Wanted::of(&site.project, &service, args).await?;
+    let what = wanted.words();
     session.console.show(&human::restore::intent(&service, &what));
     let approval = if args.auto_approve { Approval::Given } else { Approval::Yes };
     if let Err(refusal) = change::ask(&session.console, &approval) {
         return Ok(Report::failure(refusal));
     }
-    match source {
-        Some(source) => load(session, site, &service, &source, args).await,
-        None => undo(session, site, &service, args).await,
+    let swept = swept(&site.project);
+    let report = match wanted {
+        Wanted::Source(source) => load(session, site, &service, &source, args).await,
+        Wanted::Time(at) => go_back(session, site, &service, at, args).await,
+        Wanted::Replaced => undo(session, site, &service, args).await,
+    };
+    report.map(|report| report.diagnostics(swept))
+}
+
+/// What the service goes back to.
+enum Wanted {
+    Source(Source),
+    Time(PointInTime),
+    Replaced,
+}
+
+impl Wanted {
+    async fn of(project: &Project, service: &Service, args: &Args) -> Result<Self, Vec<Diagnostic>> {
+        if args.undo {
+            return Ok(Self::Replaced);
+        }
+        let Some(text) = &args.at else {
+            return Source::find(project, service, args.source.as_deref()).await.map(Self::Source);
+        };
+        PointInTime::parse(text).map(Self::Time).ok_or_else(|| {
+            let summary = format!("-at cannot be \"{}\"", text.escape_debug());
+            let error = Diagnostic::error(Code::USAGE, summary);
+            vec![
+                error.detail(
+                    "A time is like 2025-01-19T12:59:30Z, or like '2025-01-19 13:59:30.5+01:00'. Without a zone it is UTC.",
+                ),
+            ]
+        })
     }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Source(source) => source.words(),
+            Self::Time(at) => format!("what it was at {at}"),
+            Self::Replaced => "what the last restore replaced".to_owned(),
+        }
+    }
+}
+
+/// Removes what a recovery left that was killed.
+fn swept(project: &Project) -> Option<Diagnostic> {
+    let error = recover::sweep(Path::new(HERE), project.spec.settings.environment).err()?;
+    Some(left(&error))
+}
+
+fn left(error: &RecoverError) -> Diagnostic {
+    let inner = error.diagnostic();
+    let detail = inner.detail.map_or_else(String::new, |detail| format!(": {detail}"));
+    Diagnostic::warning(Code::RECOVER_LEFT, "something of a recovery is left on this machine")
+        .detail(format!("{}{detail}", inner.summary))
+        .hint("The next restore removes it.")
+}
+
+/// Recovers the service on a private server, and restores what was there.
+async fn go_back(
+    session: &Session,
+    site: Site<'_>,
+    service: &Service,
+    at: PointInTime,
+    args: &Args,
+) -> Result<Report, Vec<Diagnostic>> {
+    let store = site.project.backups()?;
+    let identities = Project::identities();
+    let recovered = {
+        let progress = Progress::new(&session.console, "recovering");
+        let events = |event: Event<'_>| progress.event(&event);
+        let request = recover::Request {
+            spec: &site.project.spec,
+            connect: &site.connect,
+            store: &store,
+            identities: &identities,
+            service: &service.name,
+            at,
+            project: Path::new(HERE),
+        };
+        let work = recover::recover(&request, &events);
+        let about = |error: RecoverError| error.diagnostic().about(format!("service \"{}\"", service.name));
+        progress.watch(Box::pin(work)).await.map_err(|error| vec![about(error)])?
+    };
+    let reached = recovered.reached.clone();
+    let source = Source::Past { at, recovered: Box::new(recovered), identities };
+    let report = load(session, site, service, &source, args).await?;
+    let Source::Past { recovered, .. } = source else { return Ok(report) };
+    let left = recovered.remove().err().map(|error| left(&error));
+    let human = format!("{}{}", human::restore::reached(&reached), report.human);
+    Ok(Report { human, ..report }.member("recovered", &reached).diagnostics(left))
 }
 
 async fn load(
@@ -179,6 +276,8 @@ fn leaks(proof: Option<&Proof>) -> Vec<Diagnostic> {
 pub(super) enum Source {
     /// A dump that lies somewhere.
     File(PathBuf),
+    /// What a service was at a time, dumped from a private server.
+    Past { at: PointInTime, recovered: Box<Recovered>, identities: IdentitySource },
     /// One of our own.
     Backup { store: BackupStore, backup: Box<Backup>, identities: IdentitySource },
 }
@@ -203,6 +302,7 @@ impl Source {
     fn words(&self) -> String {
         match self {
             Self::File(path) => format!("file {}", path.display()),
+            Self::Past { at, .. } => format!("what it was at {at}"),
             Self::Backup { backup, .. } => format!("backup {} of {}", backup.id(), backup.manifest.snapshot.taken),
         }
     }
@@ -211,6 +311,7 @@ impl Source {
     pub(super) fn input<'a>(&'a self, open: &'a (dyn Fn() -> Opening<'a> + Sync)) -> Input<'a> {
         match self {
             Self::File(path) => Input { name: path.display().to_string(), open, manifest: None },
+            Self::Past { at, recovered, .. } => Input { name: at.to_string(), open, manifest: Some(&recovered.backup.manifest) },
             Self::Backup { backup, .. } => Input { name: backup.id().to_string(), open, manifest: Some(&backup.manifest) },
         }
     }
@@ -220,6 +321,11 @@ impl Source {
         Box::pin(async move {
             match self {
                 Self::File(path) => File::open(path).map(|file| Box::new(file) as Stream),
+                Self::Past { recovered, identities, .. } => {
+                    let Recovered { backup, store, .. } = recovered.as_ref();
+                    let reader = backup.open(store, identities).await.map_err(io::Error::other)?;
+                    Ok(Box::new(reader) as Stream)
+                }
                 Self::Backup { store, backup, identities } => {
                     let reader = backup.open(store, identities).await.map_err(io::Error::other)?;
                     Ok(Box::new(reader) as Stream)

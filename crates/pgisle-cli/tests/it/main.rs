@@ -13,6 +13,7 @@ mod docs;
 mod examples;
 mod faults;
 mod program;
+mod recovery;
 mod reference;
 mod restore;
 mod wrong_files;

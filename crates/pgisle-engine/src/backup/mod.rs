@@ -12,6 +12,7 @@ mod error;
 pub(crate) mod evidence;
 mod object;
 pub mod prune;
+pub mod recover;
 pub mod report;
 pub mod restore;
 pub mod store;

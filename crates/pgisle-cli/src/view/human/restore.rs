@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pgisle_core::spec::Service;
 use pgisle_core::verify::{Report as Proof, Verdict};
+use pgisle_engine::backup::recover::Reached;
 use pgisle_engine::backup::restore::{Compared, Drilled, Pruned, Restored, Undone};
 
 use super::style::{GOOD, STRONG, harmless, paint};
@@ -37,6 +38,20 @@ pub(crate) fn restored(service: &Service, restored: &Restored, proof: Option<&Pr
     );
     text.push_str(&kept(service, restored.replaced.as_str(), restored.pause, proof));
     text
+}
+
+/// Before a restore's own words, when the service goes back to a time.
+pub(crate) fn reached(reached: &Reached) -> String {
+    let Reached { at, base, last_transaction, wal_files, timeline: _ } = reached;
+    let last = last_transaction.as_ref().map_or_else(
+        || "there was no transaction since the backup".to_owned(),
+        |last| format!("the last transaction before it was at {}", harmless(last)),
+    );
+    let files = count(usize::try_from(*wal_files).unwrap_or(usize::MAX), "file");
+    format!(
+        "{} {at} on a private server: {last}.\nBackup {base} of the cluster and {files} of its log were read.\n",
+        paint(GOOD, "Reached")
+    )
 }
 
 /// A replaced database that is back.

@@ -1,0 +1,205 @@
+//! Recovering one service as it was at a time: a private server is made of a backup of the cluster, replays the archived log up to
+//! that time, and the service's database is dumped from it. What is dumped is then restored like any other backup.
+//!
+//! The cluster itself is only read: it is asked to archive what it has written. The private server listens on a socket in a private
+//! folder, sends nothing anywhere, archives nothing, and ends when we do. It asks for files of the log through its folder and is
+//! served by this process, so it needs neither the project's files nor a key.
+
+mod choose;
+mod error;
+mod feed;
+mod place;
+mod scratch;
+
+use std::path::{Path, PathBuf};
+
+use pgisle_core::backup::wal::PointInTime;
+use pgisle_core::backup::{BackupId, DumpFormat};
+use pgisle_core::diagnostic::Code;
+use pgisle_core::name::{RoleName, ServiceName};
+use pgisle_core::spec::Spec;
+use serde::Serialize;
+
+use super::catalog::Backup;
+use super::create::{self, Made};
+use super::store::{BackupStore, S3Environment};
+use super::{cluster, wal};
+use crate::credential::IdentitySource;
+use crate::event::{Event, Events};
+use crate::fault;
+use crate::local::{ClientPrograms, Installation, LocalError};
+use crate::postgres::{ConnectOptions, Session};
+
+pub use error::RecoverError;
+pub use place::sweep;
+
+use choose::{Chosen, Wanted};
+use place::Place;
+use scratch::Scratch;
+
+/// What is to be recovered.
+pub struct Request<'a> {
+    /// The file.
+    pub spec: &'a Spec,
+    /// How to reach the cluster: what it has written is archived first, and its superuser's name is asked for.
+    pub connect: &'a ConnectOptions,
+    /// Where the backups and the archived log are.
+    pub store: &'a BackupStore,
+    /// The private keys.
+    pub identities: &'a IdentitySource,
+    /// The service.
+    pub service: &'a ServiceName,
+    /// The time.
+    pub at: PointInTime,
+    /// The project's folder, under whose `.pgisle` the private server lives.
+    pub project: &'a Path,
+}
+
+/// A service's database as it was at a time, dumped.
+#[derive(Debug)]
+pub struct Recovered {
+    /// How it came to be.
+    pub reached: Reached,
+    /// The dump.
+    pub backup: Backup,
+    /// Where the dump is.
+    pub store: BackupStore,
+    place: Place,
+}
+
+/// How a private server was brought to a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reached {
+    /// The time that was asked for.
+    pub at: PointInTime,
+    /// The backup that it began with.
+    pub base: BackupId,
+    /// The timeline that it followed.
+    pub timeline: u32,
+    /// When the last transaction before the time was committed, in the whole cluster; none when the log has none since the backup.
+    pub last_transaction: Option<String>,
+    /// Files of the log that were read.
+    pub wal_files: u64,
+}
+
+impl Recovered {
+    /// Removes the dump and the folder it was made in.
+    ///
+    /// # Errors
+    /// Something cannot be removed; the next recovery tries again.
+    pub fn remove(self) -> Result<(), RecoverError> {
+        self.place.remove()
+    }
+}
+
+/// Recovers a service's database as it was at a time, and dumps it. Nothing on the cluster is changed.
+///
+/// # Errors
+/// See [`RecoverError`]. Nothing is then left on this machine.
+pub async fn recover(request: &Request<'_>, events: Events<'_>) -> Result<Recovered, RecoverError> {
+    events(Event::Restoring("choosing a backup of the cluster"));
+    let place = Place::take(request.project, request.spec.settings.environment).await?;
+    let wanted = Wanted { store: request.store, connect: request.connect, at: request.at, now: crate::clock::now() };
+    let chosen = choose::choose(&wanted).await?;
+    let manifest = &chosen.backup.manifest;
+    let installation = Installation::find(Some(manifest.server_major)).await.map_err(RecoverError::Server)?;
+    let live = Live::ask(request.connect).await?;
+    events(Event::Restoring("unpacking the backup"));
+    let programs =
+        ClientPrograms { bin: installation.bin.clone(), major: installation.major, version: installation.version.clone() };
+    let unpacking = |done, total| events(Event::Recovering { doing: "unpacking the backup", done, total });
+    cluster::unpack(request.store, &chosen.backup, request.identities, &programs, &place.data(), &unpacking).await?;
+    fault::stage("recover.unpacked");
+    let reached = Box::pin(run(request, &place, &installation, &chosen, &live, events)).await?;
+    Ok(Recovered { backup: reached.1, store: reached.2, reached: reached.0, place })
+}
+
+/// What the cluster itself must be asked.
+struct Live {
+    superuser: RoleName,
+    max_prepared_transactions: u32,
+}
+
+impl Live {
+    async fn ask(connect: &ConnectOptions) -> Result<Self, RecoverError> {
+        // The role that initdb made can be renamed and not removed.
+        const LIVE: &str = "SELECT r.rolname::pg_catalog.text, pg_catalog.current_setting('max_prepared_transactions') \
+            FROM pg_catalog.pg_roles AS r WHERE r.oid = 10";
+        let session =
+            Box::pin(Session::connect(connect)).await.map_err(|error| RecoverError::Live(Box::new(error.diagnostic())))?;
+        let failed =
+            |error| RecoverError::Live(Box::new(crate::postgres::connect::query_diagnostic("the cluster cannot be asked", &error)));
+        let rows = session.query(LIVE, &[]).await.map_err(failed)?;
+        session.close().await;
+        let row = rows.first();
+        let text = |index| row.map_or_else(|| Ok(String::new()), |row| row.try_get::<_, String>(index)).map_err(failed);
+        let superuser = RoleName::observed(text(0)?);
+        Ok(Self { superuser, max_prepared_transactions: text(1)?.parse().unwrap_or_default() })
+    }
+}
+
+async fn run(
+    request: &Request<'_>,
+    place: &Place,
+    installation: &Installation,
+    chosen: &Chosen,
+    live: &Live,
+    events: Events<'_>,
+) -> Result<(Reached, Backup, BackupStore), RecoverError> {
+    let scratch = Scratch { request, place, installation, chosen, live, events };
+    let running = match scratch.reach().await {
+        // What was written last may not be archived yet.
+        Err(RecoverError::Ends { .. }) if !chosen.is_flushed && flush(request).await? => scratch.reach().await?,
+        result => result?,
+    };
+    fault::stage("recover.reached");
+    let (last_transaction, wal_files) = (running.last_transaction().await?, running.files);
+    events(Event::Restoring("dumping the database as it was"));
+    let (backup, store) = dump(request, place, &running.connect).await?;
+    fault::stage("recover.dumped");
+    running.stop().await.map_err(RecoverError::Server)?;
+    place.remove_data()?;
+    let base = chosen.backup.id().clone();
+    Ok((Reached { at: request.at, base, timeline: chosen.history.timeline, last_transaction, wal_files }, backup, store))
+}
+
+async fn flush(request: &Request<'_>) -> Result<bool, RecoverError> {
+    Ok(wal::setup::flush(request.connect, request.store).await?.is_some())
+}
+
+/// Dumps the service's database from the private server, into a store beside it.
+async fn dump(request: &Request<'_>, place: &Place, connect: &ConnectOptions) -> Result<(Backup, BackupStore), RecoverError> {
+    let mut spec = request.spec.clone();
+    // It stays on this machine, beside the data that it is of, and goes with it.
+    spec.settings.backup_recipients.clear();
+    let (settings, location) = (&spec.settings, place.dump());
+    let location: &str = location.to_str().ok_or_else(|| RecoverError::Path(PathBuf::from(&location)))?;
+    let store = BackupStore::open(location, &settings.name_prefix, settings.environment, &S3Environment::default())?;
+    let services = [request.service.clone()];
+    let request = create::Request {
+        spec: &spec,
+        connect,
+        store: &store,
+        identities: request.identities,
+        services: &services,
+        format: DumpFormat::Custom,
+        consistent: false,
+        pooler: None,
+        parallelism: 1,
+        lock_timeout: std::time::Duration::ZERO,
+    };
+    let made = Box::pin(create::create(&request, &|_| {})).await;
+    let Made { services: made, .. } = made.map_err(|error| RecoverError::Dump(Box::new(error)))?;
+    match made.into_iter().next().map(|one| one.outcome) {
+        Some(Ok(backup)) => Ok((backup, store.clone())),
+        Some(Err(error)) if error.code == Code::BACKUP_ABSENT => Err(RecoverError::NotThere),
+        Some(Err(error)) => Err(RecoverError::Dump(Box::new(error))),
+        None => Err(RecoverError::NotThere),
+    }
+}
+
+impl From<LocalError> for RecoverError {
+    fn from(error: LocalError) -> Self {
+        Self::Server(error)
+    }
+}
