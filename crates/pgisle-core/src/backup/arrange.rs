@@ -186,6 +186,7 @@ mod tests {
     fn entry(dump_id: i64, kind: &str, tag: &str, dependencies: &[i64]) -> Entry {
         Entry {
             dump_id,
+            catalog: (0, 0),
             kind: kind.to_owned(),
             tag: tag.to_owned(),
             definition: format!("make {tag};"),

@@ -335,7 +335,7 @@ codes! {
     SPLIT_LARGE_OBJECTS = "PI1005", "the shared database has large objects",
         "Large objects belong to no table. Those that a service's columns point to move with it; the others stay.";
     SPLIT_STATE = "PI1006", "the split is not where the command needs it",
-        "A split goes from run to cutover to finalize, and back by rollback until then. The journal in the shared database says where it is, and `pgisle split status` shows it.";
+        "A split goes from run to cutover. The journal in the shared database, table pgisle_split.job, says where it is.";
     SPLIT_TARGET = "PI1007", "the service's own database cannot take its tables",
         "The database that the tables move to must be there, pgisle's own, and without tables: what is in it already would be lost from sight.";
     SPLIT_PAUSE = "PI1008", "writers could not be held off in time",
@@ -343,7 +343,7 @@ codes! {
     SPLIT_SLOT = "PI1009", "the replication slot cannot be used",
         "Changes are followed by a logical replication slot. One that is gone, or that the server took the log away from (max_slot_wal_keep_size), cannot be followed any more: the copy has to be made again.";
     SPLIT_DIFFERS = "PI1010", "the two sides of a split do not hold the same",
-        "Behind the cutover the old tables and the new ones are compared row by row, as both stood in the pause. A difference is a defect: roll back, and look at the tables that are named.";
+        "Behind the cutover the old tables and the new ones are compared row by row, as both stood in the pause. A difference is a defect: the old tables are kept as they were, so look at those that are named.";
     SPLIT_FAILED = "PI1011", "a step of a split failed",
         "The server refused a statement. What was before is still there: run the same command again once the cause is gone.";
     SPLIT_OWNER = "PI1012", "the administrator cannot act for the owner of the tables",

@@ -218,7 +218,6 @@ fn check_tables(job: &Job, ground: &Ground) -> Result<(), SplitError> {
     )
     .detail(format!("It concerns {}.", differs.join(", ")))
     .hint("Begin again:")
-    .command(format!("pgisle split rollback {}", job.service))
     .command(format!("pgisle split run {}", job.service))
     .into())
 }

@@ -127,7 +127,7 @@ impl Follower {
         };
         Err(Diagnostic::error(Code::SPLIT_SLOT, format!("replication slot \"{}\" cannot be followed", self.slot))
             .detail(format!("{why} The shared database is the service's home still."))
-            .hint("`pgisle split rollback` takes the copy away; then run the split again.")
+            .hint("Begin again: name another strategy, such as -strategy=copy, and the copy is made anew.")
             .into())
     }
 

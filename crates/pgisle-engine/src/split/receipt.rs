@@ -123,8 +123,7 @@ impl Receipt {
         (!self.is_equal).then(|| {
             Diagnostic::error(Code::SPLIT_DIFFERS, format!("the two sides of the split of service \"{}\" differ", job.service))
                 .detail(format!("{}.", self.differences.join("; ")))
-                .hint("Go back while nothing is lost:")
-                .command(format!("pgisle split rollback {}", job.service))
+                .hint("The old tables are as they were in the pause. Compare those that are named before anything is dropped.")
         })
     }
 }

@@ -91,13 +91,16 @@ async fn run_locked(
     check_service(site, &ground.inventory)?;
     check_target(request).await?;
     let plan = plan(request, &ground.shared, strategy)?;
-    let strategy = chosen(&plan, existing.as_ref().map(|job| job.strategy).filter(|_| strategy.is_none()))?;
+    let before = existing.as_ref().map(|job| job.strategy).filter(|_| strategy.is_none());
+    let strategy = chosen(&plan, before, strategy.is_some())?;
+    let is_same = |job: &Job| {
+        let tables = job.tables.iter().map(|(schema, name)| (schema.as_str(), name.as_str()));
+        job.state == JobState::Following && job.strategy == strategy && tables.eq(ground.tables())
+    };
     let mut diagnostics = plan.diagnostics;
     diagnostics.retain(|diagnostic| diagnostic.code != Code::SPLIT_STATEMENTS);
     let mut ran = match existing {
-        Some(job) if job.state == JobState::Following && job.strategy == strategy => {
-            go_on(site, request, &mut session, &mut control, job, events).await?
-        }
+        Some(job) if is_same(&job) => go_on(site, request, &mut session, &mut control, job, events).await?,
         _ => begin(site, request, &ground, strategy, (&mut session, &mut control), events).await?,
     };
     session.close().await;
@@ -118,9 +121,21 @@ fn plan(request: &Request<'_>, shared: &Shared, strategy: Option<Strategy>) -> R
     }
 }
 
-fn chosen(plan: &SplitPlan, before: Option<Strategy>) -> Result<Strategy, SplitError> {
-    let choice = plan.services.first().and_then(|service| service.choice.strategy);
-    before.or(choice).ok_or_else(|| Diagnostic::error(Code::SPLIT_STRATEGY, "no strategy can be used").into())
+/// What is taken. A clone cannot be run yet, so the next best is.
+fn chosen(plan: &SplitPlan, before: Option<Strategy>, is_asked: bool) -> Result<Strategy, SplitError> {
+    let service = plan.services.first();
+    let choice = before.or(service.and_then(|service| service.choice.strategy));
+    if choice == Some(Strategy::Clone) && is_asked {
+        return Err(Diagnostic::error(Code::SPLIT_STRATEGY, "strategy clone can be planned and not run yet")
+            .hint("Take stream, or copy.")
+            .into());
+    }
+    let next = || {
+        let stream = service?.estimates.iter().find(|estimate| estimate.strategy == Strategy::Stream)?;
+        Some(if stream.obstacles.is_empty() { Strategy::Stream } else { Strategy::Copy })
+    };
+    let choice = if choice == Some(Strategy::Clone) { next() } else { choice };
+    choice.ok_or_else(|| Diagnostic::error(Code::SPLIT_STRATEGY, "no strategy can be used").into())
 }
 
 pub(super) fn wrong_state(job: &Job, what: &str) -> SplitError {
@@ -131,11 +146,7 @@ pub(super) fn wrong_state(job: &Job, what: &str) -> SplitError {
         JobState::Returned => "It was rolled back.",
         JobState::Finalized => "It is finalized.",
     };
-    Diagnostic::error(Code::SPLIT_STATE, format!("the split of service \"{}\" cannot be {what}", job.service))
-        .detail(words)
-        .hint("See where it is:")
-        .command(format!("pgisle split status {}", job.service))
-        .into()
+    Diagnostic::error(Code::SPLIT_STATE, format!("the split of service \"{}\" cannot be {what}", job.service)).detail(words).into()
 }
 
 /// The service's own database must be empty: what is in it would be lost from sight.

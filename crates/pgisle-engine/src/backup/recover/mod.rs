@@ -184,7 +184,7 @@ async fn dump(request: &Request<'_>, place: &Place, connect: &ConnectOptions) ->
         services: &services,
         format: DumpFormat::Custom,
         consistent: false,
-        pooler: None,
+        poolers: &[],
         parallelism: 1,
         lock_timeout: std::time::Duration::ZERO,
     };

@@ -13,9 +13,9 @@ use pgisle_engine::backup::report::{self, Status};
 use pgisle_engine::clock;
 use pgisle_testkit::skip;
 
+use super::super::disk::SmallDisk;
 use super::super::site::{ONE, Site, files};
 use super::super::store::folder_store;
-use super::super::disk::SmallDisk;
 use super::{create, list, object, request, try_create};
 use crate::apply::rendered;
 
