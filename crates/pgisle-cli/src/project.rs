@@ -278,7 +278,15 @@ impl Project {
             (None, None) => return Ok(()),
             (None, Some(program)) => {
                 options.port = server::is_free(wanted).then_some(wanted);
-                dev::start_pgbouncer(here, &program, &options).await.map_err(|error| error.diagnostic())?
+                let started = dev::start_pgbouncer(here, &program, &options).await;
+                let started = match started {
+                    // Someone else has taken the port in between: then any other does.
+                    Err(_) if options.port.take().is_some() && !server::is_free(wanted) => {
+                        dev::start_pgbouncer(here, &program, &options).await
+                    }
+                    started => started,
+                };
+                started.map_err(|error| error.diagnostic())?
             }
         };
         if pooler.port != wanted {

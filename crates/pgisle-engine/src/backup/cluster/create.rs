@@ -397,7 +397,8 @@ async fn publish(run: &Run<'_>, written: Written) -> Result<ClusterBackup, Diagn
         proved.map_err(|error| error.diagnostic())?;
     }
     fault::stage("cluster.read_back");
-    if !run.lock.is_held() {
+    // Asked of the server: a connection that has just gone may not have been missed.
+    if run.lock.confirm().await.is_err() {
         return Err(Diagnostic::error(Code::CONNECT_LOST, "the backup lock was lost")
             .detail("Another run may be at work, so this backup is not kept."));
     }

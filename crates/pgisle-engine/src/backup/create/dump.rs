@@ -71,7 +71,8 @@ async fn publish(run: &Run<'_>, subject: &Subject, backup: Backup, sealed: Vec<u
         return Err(about(error));
     }
     fault::stage("backup.read_back");
-    if !run.lock.is_held() {
+    // Asked of the server: a connection that has just gone may not have been missed.
+    if run.lock.confirm().await.is_err() {
         discard(store, &data).await;
         return Err(Diagnostic::error(Code::CONNECT_LOST, "the backup lock was lost")
             .about(subject.about())

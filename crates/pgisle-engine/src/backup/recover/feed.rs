@@ -52,16 +52,18 @@ pub(super) struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    /// Makes the folders.
+    /// Makes the folders, below one that is this feed's alone. A shell of a server that was killed looks a moment longer for its
+    /// answer: in the same place it would take ours away, and the server at hand would wait for ever.
     pub(super) fn new(
-        folder: PathBuf,
+        base: &Path,
         account: Option<&'a Account>,
         store: &'a BackupStore,
         identities: &'a IdentitySource,
         chosen: &'a Chosen,
     ) -> Result<Self, RecoverError> {
-        crate::local::surroundings::remove_folder(&folder)?;
-        for path in [folder.clone(), folder.join("wanted"), folder.join("served"), folder.join("absent")] {
+        crate::local::surroundings::remove_folder(base)?;
+        let folder = base.join(std::process::id().to_string());
+        for path in [base.to_owned(), folder.clone(), folder.join("wanted"), folder.join("served"), folder.join("absent")] {
             DirBuilder::new().mode(0o700).create(&path).map_err(LocalError::file("create", &path))?;
             server::give(account, &path)?;
         }
@@ -70,8 +72,8 @@ impl<'a> Feed<'a> {
     }
 
     /// The `restore_command`.
-    pub(super) fn command(folder: &Path) -> String {
-        pgisle_core::backup::wal::setup::restore_command(&folder.join("fetch.sh").to_string_lossy())
+    pub(super) fn command(&self) -> String {
+        pgisle_core::backup::wal::setup::restore_command(&self.folder.join("fetch.sh").to_string_lossy())
     }
 
     /// Serves what is asked for, or else fetches ahead. False when there was nothing to do.

@@ -123,8 +123,8 @@ impl Scratch<'_> {
     pub(super) async fn reach(&self) -> Result<Running, RecoverError> {
         let (events, place) = (self.events, self.place);
         let (data, log) = (place.data(), place.log());
-        let mut feed = Feed::new(place.feed(), place.account(), self.request.store, self.request.identities, self.chosen)?;
-        self.configure(&data).await?;
+        let mut feed = Feed::new(&place.feed(), place.account(), self.request.store, self.request.identities, self.chosen)?;
+        self.configure(&data, &feed).await?;
         let log_start = log.metadata().map_or(0, |metadata| metadata.len());
         events(Event::Restoring("replaying the log"));
         let mut process = self.start(&data, &log)?;
@@ -154,12 +154,12 @@ impl Scratch<'_> {
     }
 
     /// Writes all of the server's files of settings anew.
-    async fn configure(&self, data: &Path) -> Result<(), RecoverError> {
+    async fn configure(&self, data: &Path, feed: &Feed<'_>) -> Result<(), RecoverError> {
         let account = self.place.account();
         let socket_folder = self.place.socket_folder();
         surroundings::own_folder(&socket_folder, account)?;
         let socket_folder = socket_folder.display().to_string();
-        let (port, command) = (PORT.to_string(), Feed::command(&self.place.feed()));
+        let (port, command) = (PORT.to_string(), feed.command());
         let (time, history) = (self.request.at.setting(), &self.chosen.history);
         // A timeline by its number takes a history file, which the first one that was archived may not have.
         let timeline = if history.ancestors.is_empty() { "current".to_owned() } else { history.timeline.to_string() };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use pgisle_core::credential::Credential;
 use pgisle_testkit::Cluster;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -37,10 +38,10 @@ pub(crate) const HOMES: [&str; 2] = ["link_app", "link_chat"];
 
 impl Writer {
     /// Begins to write as fast as the server answers, with a pause between two writes.
-    pub(crate) fn start(cluster: &Cluster, pause: Duration) -> Self {
+    pub(crate) fn start(cluster: &Cluster, login: &Credential, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let config = cluster.config(cluster.superuser(), cluster.password(), HOMES[0]);
+        let config = cluster.config(login.role.as_str(), login.secret.expose(), HOMES[0]);
         let task = tokio::spawn(write(config, number, pause, Arc::clone(&stop)));
         Self { stop, task }
     }

@@ -52,7 +52,11 @@ async fn move_chat(major: u32, strategy: Strategy) {
     let (cluster, project) = filled(major).await;
     let apply = project.request();
     let request = request(&apply, &project, "chat");
-    let writers: Vec<Writer> = (0..4).map(|_| Writer::start(&cluster, Duration::from_millis(5))).collect();
+    // The service's own login: a superuser is let in wherever it wants, also before the home has opened. A first run lets it in.
+    let credentials = project.store.load().unwrap();
+    let login = &credentials.services[&request.service.name].active;
+    split::run(&request, Some(Strategy::Copy), &|_| {}).await.unwrap_or_else(|error| panic!("{}", rendered(&[error.diagnostic()])));
+    let writers: Vec<Writer> = (0..4).map(|_| Writer::start(&cluster, login, Duration::from_millis(5))).collect();
     let ran =
         split::run(&request, Some(strategy), &|_| {}).await.unwrap_or_else(|error| panic!("{}", rendered(&[error.diagnostic()])));
     assert_eq!(ran.job.strategy, strategy);
@@ -67,8 +71,10 @@ async fn move_chat(major: u32, strategy: Strategy) {
     }
     let gap = ledgers.iter().map(|ledger| ledger.longest_gap).max().unwrap();
     assert!(gap < Duration::from_secs(5), "{gap:?}");
-    let moved = |error: &String| error.contains("has moved to database");
-    assert!(ledgers.iter().flat_map(|ledger| &ledger.errors).all(moved), "{ledgers:?}");
+    // Either the old place says where the new one is, or the new one is not open yet.
+    let expected = |error: &&String| error.contains("has moved to database") || *error == "no connection";
+    let others: Vec<&String> = ledgers.iter().flat_map(|ledger| &ledger.errors).filter(|error| !expected(error)).collect();
+    assert!(others.is_empty(), "{others:?}");
     assert_kept(&cluster, "link_chat", &ledgers).await;
     assert!(ledgers.iter().all(|ledger| ledger.kept.len() > 10 && ledger.unknown.is_empty()));
     // Nobody writes to the old tables any more, and the message says where they are.
