@@ -4,6 +4,7 @@ mod beside;
 mod foreign;
 mod full;
 mod hostile;
+mod large;
 mod round_trip;
 mod stored;
 mod swap;

@@ -11,11 +11,12 @@ use crate::apply::{Project, rendered};
 use crate::backup::NASTY;
 
 /// Fills `link_users` as its owner role.
-async fn fill(cluster: &Cluster, sql: &str) {
+pub(super) async fn fill(cluster: &Cluster, sql: &str) {
     cluster.psql_in("link_users", &format!("SET ROLE link_users_owner;\n{sql}")).await;
 }
 
-async fn leaks(project: &Project) -> (Verdict, String) {
+/// What the proof of isolation says.
+pub(super) async fn leaks(project: &Project) -> (Verdict, String) {
     let spec: &Spec = &project.spec;
     let credentials = project.store.load().unwrap();
     let services = service_address(&project.connect, &spec.settings);
