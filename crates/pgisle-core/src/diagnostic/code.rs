@@ -335,7 +335,7 @@ codes! {
     SPLIT_LARGE_OBJECTS = "PI1005", "the shared database has large objects",
         "Large objects belong to no table. Those that a service's columns point to move with it; the others stay.";
     SPLIT_STATE = "PI1006", "the split is not where the command needs it",
-        "A split goes from run to cutover. The journal in the shared database, table pgisle_split.job, says where it is.";
+        "A split goes from run to cutover, and from there to rollback or finalize. The journal in the shared database says where it is: pgisle split status.";
     SPLIT_TARGET = "PI1007", "the service's own database cannot take its tables",
         "The database that the tables move to must be there, pgisle's own, and without tables: what is in it already would be lost from sight.";
     SPLIT_PAUSE = "PI1008", "writers could not be held off in time",
@@ -343,13 +343,13 @@ codes! {
     SPLIT_SLOT = "PI1009", "the replication slot cannot be used",
         "Changes are followed by a logical replication slot. One that is gone, or that the server took the log away from (max_slot_wal_keep_size), cannot be followed any more: the copy has to be made again.";
     SPLIT_DIFFERS = "PI1010", "the two sides of a split do not hold the same",
-        "Behind the cutover the old tables and the new ones are compared row by row, as both stood in the pause. A difference is a defect: the old tables are kept as they were, so look at those that are named.";
+        "Behind the cutover the old tables and the new ones are compared row by row, as both stood in the pause. A difference is a defect: the old tables are kept as they were, so look at those that are named, or go back with pgisle split rollback.";
     SPLIT_FAILED = "PI1011", "a step of a split failed",
         "The server refused a statement. What was before is still there: run the same command again once the cause is gone.";
     SPLIT_OWNER = "PI1012", "the administrator cannot act for the owner of the tables",
         "Fences, locks and foreign keys are the table owner's to set. A superuser may do all of it, and so may a member of the owner's role.";
     SPLIT_LATE = "PI1013", "someone still writes to the old tables",
-        "The tables have moved, and a session that was not told tries to write to the old ones. It gets an error that says where they are, and nothing is lost.";
+        "The tables have moved, and a session that was not told tries to write to the old ones. It gets an error that says where they are, and nothing is lost. pgisle split status names those that are still connected.";
 }
 
 /// All codes, in order.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::aside::Aside;
 use super::change::{Lsn, Visible};
 use super::strategy::Strategy;
 use crate::moment::Moment;
@@ -119,6 +120,12 @@ pub struct Job {
     /// The result of comparing both sides: the receipt, once there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub receipt: Option<serde_json::Value>,
+    /// What was put aside when it was finalized.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub aside: Vec<Aside>,
+    /// How many attempts had come too late by then.
+    #[serde(default)]
+    pub late_before: u64,
 }
 
 impl Job {
@@ -141,6 +148,8 @@ impl Job {
             can_follow_back: false,
             pause_ms: None,
             receipt: None,
+            aside: Vec::new(),
+            late_before: 0,
         }
     }
 
@@ -155,6 +164,12 @@ impl Job {
     pub fn to_text(&self) -> String {
         // Structs of texts, lists and numbers always serialise.
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether both sides held the same behind the cutover; none when they were not compared.
+    #[must_use]
+    pub fn is_equal(&self) -> Option<bool> {
+        self.receipt.as_ref()?.get("is_equal")?.as_bool()
     }
 
     /// The slot that changes follow by.

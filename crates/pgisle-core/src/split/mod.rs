@@ -3,6 +3,7 @@
 //! The file says which tables a service owns. Everything else follows from them: partitions, sequences, triggers, functions, types
 //! and views go with the tables, and what belongs to several services at once is a [`Crossing`], which someone has to think about.
 
+mod aside;
 mod boundary;
 pub mod change;
 mod claim;
@@ -13,6 +14,7 @@ mod picture;
 mod plan;
 mod strategy;
 
+pub use aside::{Aside, put_aside};
 pub use boundary::{Crossing, CrossingKind, crossings};
 pub use change::{Lsn, Visible};
 pub use claim::{Claims, Owners, claim, named_relations};

@@ -22,6 +22,8 @@ const LONG_TRANSACTION_S: u64 = 5;
 pub struct SplitOptions {
     /// Only these services; all that own tables when empty.
     pub services: BTreeSet<ServiceName>,
+    /// Services whose home is their own database already, as the journal says. They are not planned unless they are named.
+    pub moved: BTreeSet<ServiceName>,
     /// The strategy that was asked for.
     pub strategy: Option<Strategy>,
     /// The longest pause that is fine, milliseconds.
@@ -69,7 +71,9 @@ pub struct SplitPlan {
 /// Plans a split. Pure.
 pub fn plan_split(spec: &Spec, shared: &Shared, options: &SplitOptions) -> SplitPlan {
     let (claims, mut diagnostics) = claim(spec, shared);
-    let is_wanted = |name: &ServiceName| options.services.is_empty() || options.services.contains(name);
+    let elsewhere = if options.services.is_empty() { elsewhere(spec, &claims, options) } else { BTreeSet::new() };
+    let is_wanted =
+        |name: &ServiceName| options.services.contains(name) || options.services.is_empty() && !elsewhere.contains(name);
     let mut services = Vec::new();
     for service in spec.services.values().filter(|service| is_wanted(&service.name)) {
         if service.tables.is_empty() {
@@ -88,13 +92,10 @@ pub fn plan_split(spec: &Spec, shared: &Shared, options: &SplitOptions) -> Split
         .into_iter()
         .filter(|crossing| services.iter().any(|service| crossing.concerns(&service.service)))
         .collect();
-    diagnostics.retain(|diagnostic| {
-        options.services.is_empty()
-            || options
-                .services
-                .iter()
-                .any(|name| diagnostic.subject.as_deref().is_none_or(|about| about == format!("service \"{name}\"")))
-    });
+    let subjects: BTreeSet<String> =
+        spec.services.keys().filter(|name| is_wanted(name)).map(|name| format!("service \"{name}\"")).collect();
+    diagnostics.retain(|diagnostic| diagnostic.subject.as_ref().is_none_or(|subject| subjects.contains(subject)));
+    diagnostics.extend(elsewhere.iter().map(|name| at_home(shared, name)));
     diagnostics.extend(preflight(shared, &services));
     diagnostics.extend(services.iter().filter_map(no_way));
     let unclaimed =
@@ -107,6 +108,22 @@ pub fn plan_split(spec: &Spec, shared: &Shared, options: &SplitOptions) -> Split
         crossings,
         diagnostics,
     }
+}
+
+/// Services that have moved, or of whose tables the shared database has none: a file goes on to say what a service owns when that is
+/// long gone from there.
+fn elsewhere(spec: &Spec, claims: &Claims, options: &SplitOptions) -> BTreeSet<ServiceName> {
+    let has_some = |name: &ServiceName| claims.relations.values().any(|owners| owners.contains(name));
+    let owning = spec.services.values().filter(|service| !service.tables.is_empty()).map(|service| &service.name);
+    owning.filter(|name| options.moved.contains(*name) || !has_some(name)).cloned().collect()
+}
+
+fn at_home(shared: &Shared, service: &ServiceName) -> Diagnostic {
+    let database = &shared.database;
+    Diagnostic::note(Code::SPLIT_TABLE, format!("service \"{service}\" is not at home in database \"{database}\""))
+        .detail("It has moved, or none of its tables was ever there: it is left out.")
+        .hint("To have it looked at all the same, name it:")
+        .command(format!("pgisle split plan {service}"))
 }
 
 fn service_split(

@@ -5,15 +5,23 @@ DECLARE
   gate pg_catalog.oid := TG_ARGV[1]::pg_catalog.regclass;
   -- A sequence is outside of snapshots: a transaction that began before the gate was closed sees it closed.
   state pg_catalog.int8 := pg_catalog.pg_sequence_last_value(gate::pg_catalog.regclass);
+  fate pg_catalog.text;
   key pg_catalog.int4;
   attempts pg_catalog.int4;
 BEGIN
   IF state IS NULL OR state = 1 THEN
     RETURN NULL;
   END IF;
-  IF state = 3 AND pg_catalog.pg_has_role(session_user, (SELECT s.nspowner FROM pg_catalog.pg_namespace AS s
-      WHERE s.nspname = 'pgisle_split'), 'MEMBER') THEN
-    RETURN NULL;
+  -- A large number is that of a transaction that decides, in whatever database. One that is too old to be known has been
+  -- settled long ago, or waits for it.
+  IF state > 15 THEN
+    fate := pg_catalog.pg_xact_status(state::pg_catalog.text::pg_catalog.xid8);
+    IF fate = 'aborted' THEN
+      RETURN NULL;
+    ELSIF fate = 'in progress' THEN
+      RAISE EXCEPTION 'table "%"."%" is moving to database "%"', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[0]
+        USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Try again in a moment.';
+    END IF;
   END IF;
   -- Neither the sequence nor a session's advisory lock is undone by the error below. The lock's number says how often it was this
   -- session.

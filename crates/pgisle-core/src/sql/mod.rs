@@ -6,6 +6,7 @@
 
 mod backup;
 pub mod content;
+pub mod homecoming;
 pub mod pooler;
 pub(crate) mod probe;
 pub(crate) mod remedy;

@@ -13,15 +13,16 @@ pub const JOURNAL_SCHEMA: &str = "pgisle_split";
 /// The trigger on a table that moves.
 pub const FENCE_TRIGGER: &str = "pgisle_split_fence";
 
-/// What the gate's sequence says: nothing yet or 1 is open, 2 closed, 3 open to the administrator alone.
+/// What the gate's sequence says: nothing yet or 1 is open, 2 closed, and what is above 15 is the number of the transaction that decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// Everyone writes as ever.
     Open,
     /// Nobody writes.
     Closed,
-    /// Only the administrator writes: what was written elsewhere comes back.
-    Returning,
+    /// A transaction on this server decides, whichever database it is in: while it is open nobody writes; the gate is closed when
+    /// it commits, and open when it does not, be that because everything that had to do with it was killed.
+    DecidedBy(u64),
 }
 
 impl Gate {
@@ -29,10 +30,14 @@ impl Gate {
         match self {
             Self::Open => 1,
             Self::Closed => 2,
-            Self::Returning => 3,
+            // Setting a server up takes hundreds of transactions.
+            Self::DecidedBy(transaction) => i64::try_from(transaction).unwrap_or(2),
         }
     }
 }
+
+/// The number of the transaction at hand, as [`Gate::DecidedBy`] takes it.
+pub const TRANSACTION_NUMBER: &str = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text";
 
 /// The statements that were run in this database, the most frequent first, as JSON. `schema` is where `pg_stat_statements` is.
 #[must_use]
@@ -60,11 +65,19 @@ pub const JOURNAL: &[&str] = &[
     // Whoever owns a table that moves puts the fence's trigger on it.
     "GRANT USAGE ON SCHEMA pgisle_split TO PUBLIC",
     "CREATE TABLE IF NOT EXISTS pgisle_split.job (\
-       service pg_catalog.text PRIMARY KEY, document pg_catalog.text NOT NULL)",
+       service pg_catalog.text PRIMARY KEY, document pg_catalog.text NOT NULL, place pg_catalog.pg_lsn)",
     FENCE,
 ];
 
 const FENCE: &str = include_str!("fence.sql");
+
+/// What a fence needs in a database that has no journal.
+pub const FENCE_ALONE: &[&str] = &[
+    "CREATE SCHEMA IF NOT EXISTS pgisle_split",
+    "COMMENT ON SCHEMA pgisle_split IS 'pgisle keeps the fence of a rollback here'",
+    "GRANT USAGE ON SCHEMA pgisle_split TO PUBLIC",
+    FENCE,
+];
 
 /// Makes a service's gate, and the sequence that counts who comes too late. Both stay as they are when they are there.
 #[must_use]
@@ -83,7 +96,7 @@ pub fn set_gate(service: &ServiceName, gate: Gate) -> Statement {
     Statement::new("SELECT pg_catalog.setval(").literal(&gate_name).sql("::pg_catalog.regclass, ").number(gate.number()).sql(")")
 }
 
-/// Where a service's gate stands: 1, 2 or 3; and how many attempts came too late; as `gate late`.
+/// Where a service's gate stands, as [`Gate`] has it; and how many attempts came too late; as `gate late`.
 #[must_use]
 pub fn gate_state(service: &ServiceName) -> Statement {
     let last = |statement: Statement, name: &str| {
@@ -167,6 +180,9 @@ pub fn grant_table(schema: &str, table: &str, role: &RoleName) -> Statement {
 pub fn grant_sequence(schema: &str, name: &str, role: &RoleName) -> Statement {
     Statement::new("GRANT SELECT, USAGE, UPDATE ON SEQUENCE ").table(schema, name).sql(" TO ").ident(role)
 }
+
+/// Takes triggers, rules, policies and row security off every table of the role at hand.
+pub const STRIP: &str = include_str!("strip.sql");
 
 /// Writes the journal of a service.
 #[must_use]
@@ -272,6 +288,20 @@ pub const LOG_END: &str = "SELECT pg_catalog.pg_current_wal_flush_lsn()::pg_cata
 
 /// What this transaction sees, and a name for others to see the same.
 pub const EXPORT_SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.pg_export_snapshot()";
+
+/// Writes down how far what was written to the new home has come back.
+#[must_use]
+pub fn write_place_back(service: &ServiceName, place: Lsn) -> Statement {
+    let update = Statement::new("UPDATE pgisle_split.job SET place = ").literal(&place.to_string());
+    update.sql(" WHERE service = ").literal(service.as_str())
+}
+
+/// Reads it.
+#[must_use]
+pub fn place_back(service: &ServiceName) -> Statement {
+    let select = Statement::new("SELECT j.place::pg_catalog.text FROM pgisle_split.job AS j WHERE j.service = ");
+    select.literal(service.as_str())
+}
 
 /// Where applying changes has come to, in the database that they are applied to.
 pub const PROGRESS: &[&str] = &[
@@ -386,19 +416,19 @@ pub fn truncate_tables<'a>(tables: impl IntoIterator<Item = &'a Table>, restart:
     if restart { truncate.sql(" RESTART IDENTITY") } else { truncate }
 }
 
-/// Gives a table another name.
+/// Gives a table, a view or a sequence another name.
 #[must_use]
 pub fn rename_table(schema: &str, source: &str, target: &str) -> Statement {
     let alter = Statement::new("ALTER TABLE ").table(schema, source);
     alter.sql(" RENAME TO ").push(&quote_identifier(target))
 }
 
-fn qualified(schema: &str, name: &str) -> String {
+pub(in crate::sql) fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quote_identifier(schema), quote_identifier(name))
 }
 
 impl Statement {
-    fn table(self, schema: &str, name: &str) -> Self {
+    pub(in crate::sql) fn table(self, schema: &str, name: &str) -> Self {
         self.push(&qualified(schema, name))
     }
 

@@ -305,6 +305,8 @@ fn write_settings(cluster: &DevCluster, account: Option<&Account>) -> Result<(),
         ("unix_socket_directories", socket_folder.as_str()),
         ("unix_socket_permissions", "0700"),
         ("max_connections", "200"),
+        // So that a split can follow changes.
+        ("wal_level", "logical"),
     ];
     server::write_settings(&cluster.data, account, &settings)
 }

@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 use pgisle_core::backup::restore::Purpose;
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::marker::{Kind, RestoreMark};
-use pgisle_core::name::{DatabaseName, RoleName};
+use pgisle_core::name::DatabaseName;
 use pgisle_core::plan::{Action, Blocked, DatabaseChange};
 use pgisle_core::split::{Job, JobState, Phase, Schema, Strategy};
 use pgisle_core::sql::content::sequence_state;
 use pgisle_core::sql::restore::rename_database;
-use pgisle_core::sql::split::{
-    DROP_PROGRESS, EXPORT_SNAPSHOT, Gate, drop_constraint, lock_tables, set_local_lock_timeout, set_sequence,
-};
+use pgisle_core::sql::split::{DROP_PROGRESS, EXPORT_SNAPSHOT, Gate, drop_constraint, set_local_lock_timeout, set_sequence};
 
-use super::follow::{Follower, log_end};
+use super::follow::{Follower, Keeper, log_end};
+use super::hold::{self, Barrier};
 use super::receipt::{self, Receipt};
 use super::run::{Ground, copy_rows, create_slot, drop_slot, publish, wrong_state};
 use super::{Request, SplitError, act_as, fill, journal};
@@ -25,16 +24,6 @@ use crate::event::{Event, Events};
 use crate::fault;
 use crate::postgres::{RunLock, Session, inspect_shared};
 
-/// For so long it is tried to find a moment in which nobody writes, which costs nobody anything.
-const LUCK: Duration = Duration::from_millis(1_000);
-
-/// So long, at most, do writers wait behind an attempt. Writers that take tables in another order would wait for each other for
-/// ever; the server looks for that after a second (`deadlock_timeout`), and would then have one of theirs fail.
-const PATIENCE: Duration = Duration::from_millis(400);
-
-/// Between two attempts writers go on.
-const LOCK_GAP: Duration = Duration::from_millis(100);
-
 /// How long the server is waited for to let our own sessions go.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -43,10 +32,10 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct CutOver {
     /// The journal.
     pub job: Job,
-    /// How long the service could not write.
-    pub pause: Duration,
-    /// What both sides held in the pause.
-    pub receipt: Receipt,
+    /// How long the service could not write; none when this call only ended what an interrupted one had begun.
+    pub pause: Option<Duration>,
+    /// What both sides held in the pause; none when nobody could look, the call having been interrupted.
+    pub receipt: Option<Receipt>,
     /// What an apply of the service did behind it.
     pub applied: Option<Applied>,
     /// Findings.
@@ -95,7 +84,7 @@ pub async fn rehearse(request: &Request<'_>, events: Events<'_>) -> Result<Rehea
         if job.strategy != Strategy::Stream {
             let mut session = Session::connect(site.connect()).await?;
             let inventory = inspect_shared(&session).await?;
-            fill::clean(&site, &mut session, &inventory, None).await?;
+            fill::clean(&site, &mut session, &inventory).await?;
             session.close().await;
         }
         run.release().await;
@@ -124,33 +113,63 @@ struct Ready {
 }
 
 async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: Events<'_>) -> Result<CutOver, SplitError> {
+    let mut control = request.session(request.shared()).await?;
+    let job = journal::read(&control, &request.service.name).await?;
+    if let Some(job) = job.filter(|job| job.state == JobState::Cut) {
+        let cut = CutOver { job, pause: None, receipt: None, applied: None, diagnostics: Vec::new() };
+        let mut cut = conclude(site, run, request, control, cut, events).await?;
+        cut.diagnostics.extend(request.announce(&request.service.database).await);
+        return Ok(cut);
+    }
     let mut ready = prepare(site, run, request, events).await?;
-    let paused = pause(site, request, &mut ready, false, events).await?;
-    let Paused { pause, receipt } = paused;
-    let Ready { mut job, ground, stage, mut diagnostics, decider, mut control, outgoing, wanted, .. } = ready;
+    let Paused { pause, receipt } = pause(site, request, &mut ready, false, events).await?;
+    let Ready { mut job, ground, mut diagnostics, decider, wanted, .. } = ready;
     decider.close().await;
     diagnostics.extend(wanted.blocked.into_iter().map(|Blocked { diagnostic, .. }| diagnostic));
     job.pause_ms = Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
     events(Event::Restoring("comparing both sides"));
     let receipt = match receipt {
-        Some(held) => held.compare(request, &job, &ground).await?,
-        None => return Err(wrong_state(&job, "cut over")),
+        Some(held) => Some(held.compare(request, &job, &ground).await?),
+        None => None,
     };
-    job.receipt = serde_json::to_value(&receipt).ok();
+    job.receipt = receipt.as_ref().and_then(|receipt| serde_json::to_value(receipt).ok());
     journal::write(&mut control, &job).await?;
-    drop_slot(&mut control, &job.slot()).await?;
+    fault::stage("split.compared");
+    diagnostics.extend(receipt.as_ref().and_then(|receipt| receipt.diagnostic(&job)));
+    let cut = CutOver { job, pause: Some(pause), receipt, applied: None, diagnostics };
+    conclude(site, run, request, control, cut, events).await
+}
+
+/// Takes away what only the move needed, and has the service be as the file says. Killed in between, the next call does it.
+async fn conclude(
+    site: &Site<'_>,
+    run: &RunLock,
+    request: &Request<'_>,
+    mut control: Session,
+    mut cut: CutOver,
+    events: Events<'_>,
+) -> Result<CutOver, SplitError> {
+    events(Event::Restoring("clearing up"));
+    journal::settle(&mut control, &cut.job).await?;
+    drop_slot(&mut control, &cut.job.slot()).await?;
     control.close().await;
+    let home = request.session(&cut.job.database).await?;
+    home.batch(DROP_PROGRESS).await.map_err(SplitError::query("clear up in the new home"))?;
+    home.close().await;
     let mut session = Session::connect(site.connect()).await?;
-    // Empty, and closed since the home moved.
     let inventory = inspect_shared(&session).await?;
-    stage::drop_database(&mut session, &inventory, &outgoing).await?;
-    stage::drop_loader(&mut session, &stage.loader).await?;
+    // The one that was the service's, empty and closed since the home moved, among them.
+    fill::clean(site, &mut session, &inventory).await?;
     session.close().await;
-    let applied = apply_again(site, run, events, &mut diagnostics).await;
-    if let Some(difference) = receipt.diagnostic(&job) {
-        diagnostics.push(difference);
+    cut.applied = apply_again(site, run, events, &mut cut.diagnostics).await;
+    if cut.receipt.is_none() && cut.job.receipt.is_none() {
+        let summary = format!("both sides of the split of service \"{}\" were not compared", cut.job.service);
+        let warning = Diagnostic::warning(Code::SPLIT_DIFFERS, summary)
+            .detail("The cutover was interrupted behind its commit, and the service writes to its new home since.")
+            .hint("The old tables are as they were: compare what matters, before the split is finalized.");
+        cut.diagnostics.push(warning);
     }
-    Ok(CutOver { job, pause, receipt, applied, diagnostics })
+    Ok(cut)
 }
 
 async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: Events<'_>) -> Result<Ready, SplitError> {
@@ -179,9 +198,10 @@ async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: 
         let stage = stage::take_up(site, &mut session, &job.staging, Purpose::Split, &fill::source(request)).await?;
         let source = request.session(request.shared()).await?;
         let target = Session::connect(&stage.connect(site)).await?;
-        (stage, Some(Follower::open(source, target, job.slot(), job.copied.clone()).await?))
+        fill::strip(&stage.connect(site)).await?;
+        (stage, Some(Follower::open(source, target, job.slot(), job.copied.clone(), Keeper::Beside).await?))
     } else {
-        fill::clean(site, &mut session, &ground.inventory, None).await?;
+        fill::clean(site, &mut session, &ground.inventory).await?;
         let inventory = inspect_shared(&session).await?;
         events(Event::Restoring("making the database"));
         let stage = fill::make(site, request, &mut session, &inventory, &ground.moved, &schema).await?;
@@ -298,6 +318,7 @@ async fn hold_and_move(
         None => copy_now(site, request, ready, events).await?,
     }
     fault::stage("split.drained");
+    sever(request, ready).await?;
     let mut target = fill::definer(&ready.stage.connect(site)).await?;
     set_sequences(ready, &mut target).await?;
     target.batch("BEGIN").await.map_err(SplitError::query("make the triggers"))?;
@@ -305,6 +326,7 @@ async fn hold_and_move(
     let end = if is_rehearsal { "ROLLBACK" } else { "COMMIT" };
     target.batch(end).await.map_err(SplitError::query("make the triggers"))?;
     target.close().await;
+    fault::stage("split.late");
     if is_rehearsal {
         return Ok(Paused { pause: Duration::ZERO, receipt: None });
     }
@@ -315,94 +337,17 @@ async fn hold_and_move(
     Ok(Paused { pause: Duration::ZERO, receipt: Some(held) })
 }
 
-/// Waits for those who write, and has all others wait: first for a moment in which nobody writes, then by waiting, and in the end,
-/// when writers keep taking their tables in another order, by closing the gate: those who come then get an error.
+/// Waits for those who write, and has all others wait.
 async fn hold_writers(request: &Request<'_>, ready: &mut Ready, is_rehearsal: bool) -> Result<(), SplitError> {
-    let (started, patience) = (Instant::now(), PATIENCE.min(request.pause_max));
-    while started.elapsed() < LUCK {
-        if lock_all(ready, None).await? {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    while started.elapsed() < LUCK + request.pause_max {
-        if lock_all(ready, Some(patience)).await? {
-            return Ok(());
-        }
-        tokio::time::sleep(LOCK_GAP).await;
-    }
-    if !is_rehearsal {
-        journal::set(&mut ready.control, &ready.job.service, Gate::Closed).await?;
-        if lock_all(ready, Some(request.pause_max)).await? {
-            ready.diagnostics.push(
-                Diagnostic::warning(Code::SPLIT_PAUSE, "writers were turned away")
-                    .detail("They kept taking the tables in turns, so those that came during the pause got an error.")
-                    .hint("Have the service come through PgBouncer, which holds its transactions back instead."),
-            );
-            return Ok(());
-        }
-    }
-    Err(held_up(ready, request.pause_max).await)
-}
-
-/// Takes all tables, at once or waiting for a while; false when someone is in the way.
-async fn lock_all(ready: &mut Ready, patience: Option<Duration>) -> Result<bool, SplitError> {
-    match try_lock(ready, patience).await {
-        Ok(()) => Ok(true),
-        Err(SplitError::Query { source, .. }) if journal::is_lock_timeout(&source) || is_deadlock(&source) => {
-            ready.decider.batch("ROLLBACK").await.map_err(SplitError::query("let writers go on"))?;
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn is_deadlock(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| code.code() == "40P01")
-}
-
-async fn try_lock(ready: &mut Ready, patience: Option<Duration>) -> Result<(), SplitError> {
-    let failed = || SplitError::query("hold writers off");
-    let Ready { ground, decider, .. } = ready;
-    decider.batch("BEGIN").await.map_err(failed())?;
-    if let Some(patience) = patience {
-        let timeout_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX).max(1);
-        decider.run(set_local_lock_timeout(timeout_ms).expose()).await.map_err(failed())?;
-    }
-    let mut owners: Vec<&RoleName> = ground.moved.tables.iter().map(|table| &table.owner).collect();
-    owners.sort();
-    owners.dedup();
-    for owner in owners {
-        act_as(decider, owner, ground.is_superuser).await?;
-        let tables = ground.moved.tables.iter().filter(|table| table.owner == *owner);
-        let tables = tables.map(|table| (table.schema.as_str(), table.name.as_str()));
-        decider.run(lock_tables(tables, patience.is_some()).expose()).await.map_err(failed())?;
-    }
-    decider.batch("RESET ROLE").await.map_err(failed())
-}
-
-/// Who is in the way.
-async fn held_up(ready: &Ready, waited: Duration) -> SplitError {
-    const WHO: &str = "SELECT DISTINCT a.pid, a.usename::pg_catalog.text, a.application_name, \
-        EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::pg_catalog.int8 \
-        FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid \
-        JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = l.relation AND t.tgname = 'pgisle_split_fence' \
-        WHERE l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
-        AND l.pid <> pg_catalog.pg_backend_pid() ORDER BY 4 DESC";
-    let mut words = Vec::new();
-    if let Ok(rows) = ready.control.query(WHO, &[]).await {
-        for row in rows.iter().take(5) {
-            let (pid, role, name): (i32, String, String) =
-                (row.try_get(0).unwrap_or_default(), row.try_get(1).unwrap_or_default(), row.try_get(2).unwrap_or_default());
-            let age: i64 = row.try_get(3).unwrap_or_default();
-            words.push(format!("server process {pid} of \"{role}\" (\"{}\"), for {age} s", name.escape_debug()));
-        }
-    }
-    let who = if words.is_empty() { "They came and went.".to_owned() } else { format!("Writing: {}.", words.join("; ")) };
-    Diagnostic::error(Code::SPLIT_PAUSE, format!("writers could not be held off within {} ms", waited.as_millis()))
-        .detail(format!("{who} Everyone goes on in the shared database as before."))
-        .hint("Wait for long transactions to end, or allow a longer pause with -pause.")
-        .into()
+    let Ready { ground, decider, control, job, .. } = &mut *ready;
+    let tables = ground.moved.tables.iter().map(|table| (&table.owner, table.schema.as_str(), table.name.as_str()));
+    let tables = hold::by_owner(tables);
+    let mut barrier =
+        Barrier { holder: decider, tables: &tables, is_superuser: ground.is_superuser, control, service: &job.service };
+    let turn_away = (!is_rehearsal).then_some(Gate::Closed);
+    let finding = hold::hold(&mut barrier, request.pause_max, turn_away).await?;
+    ready.diagnostics.extend(finding);
+    Ok(())
 }
 
 /// Copies the rows while everyone waits.
@@ -419,16 +364,37 @@ async fn copy_now(site: &Site<'_>, request: &Request<'_>, ready: &mut Ready, eve
 }
 
 /// Sets the sequences to where they stand, now that nobody takes a number.
-async fn set_sequences(ready: &mut Ready, target: &mut Session) -> Result<(), SplitError> {
-    for (schema, name) in &ready.job.sequences {
+async fn set_sequences(ready: &Ready, target: &mut Session) -> Result<(), SplitError> {
+    carry_sequences(&ready.job, &ready.control, target).await
+}
+
+/// Sets sequences to where they stand elsewhere.
+pub(super) async fn carry_sequences(job: &Job, source: &Session, target: &mut Session) -> Result<(), SplitError> {
+    for (schema, name) in &job.sequences {
         let failed = || SplitError::query(format!("set sequence \"{schema}\".\"{name}\""));
-        let state = ready.control.answer(&sequence_state(schema, name)).await.map_err(failed())?.unwrap_or_default();
+        let state = source.answer(&sequence_state(schema, name)).await.map_err(failed())?.unwrap_or_default();
         let (last_value, is_called) = state.split_once(' ').unwrap_or_default();
         let set = set_sequence(schema, name, last_value.parse().unwrap_or(1), is_called == "true");
         target.run(set.expose()).await.map_err(failed())?;
         fault::after(fault::Moment::Statement);
     }
     Ok(())
+}
+
+/// Drops the foreign keys that cross, within the transaction that decides. It may have to wait for others, so it comes before what
+/// cannot be undone with that transaction.
+async fn sever(request: &Request<'_>, ready: &mut Ready) -> Result<(), SplitError> {
+    let Ready { decider, ground, job, .. } = ready;
+    let timeout_ms = u32::try_from(request.pause_max.as_millis()).unwrap_or(u32::MAX).max(1);
+    let timeout = set_local_lock_timeout(timeout_ms);
+    decider.run(timeout.expose()).await.map_err(SplitError::query("bound the pause"))?;
+    for key in &job.severed {
+        act_as(decider, &key.owner, ground.is_superuser).await?;
+        let drop = drop_constraint(&key.schema, &key.table, &key.constraint);
+        decider.run(drop.expose()).await.map_err(SplitError::query(format!("drop foreign key \"{}\"", key.constraint)))?;
+        fault::after(fault::Moment::Statement);
+    }
+    decider.batch("RESET ROLE").await.map_err(SplitError::query("act as the administrator again"))
 }
 
 /// The commit that moves the home, and what can only be done just before and just behind it.
@@ -455,7 +421,9 @@ async fn move_home(site: &Site<'_>, request: &Request<'_>, ready: &mut Ready) ->
     ready.job = cut;
     fault::stage("split.cut");
     let held = receipt::Held::open(request, &ready.job).await?;
-    for statement in ready.wanted.outside.iter().flat_map(Action::statements) {
+    journal::settle(&mut ready.control, &ready.job).await?;
+    let grants = ready.wanted.outside.iter().filter(|action| !is_mark(action));
+    for statement in grants.flat_map(Action::statements) {
         other.run(statement.expose()).await.map_err(failed())?;
         fault::after(fault::Moment::Statement);
     }
@@ -465,14 +433,7 @@ async fn move_home(site: &Site<'_>, request: &Request<'_>, ready: &mut Ready) ->
 
 async fn switch(site: &Site<'_>, ready: &mut Ready, cut: &Job, live: &DatabaseName) -> Result<(), SplitError> {
     let failed = || SplitError::query("move the service's home");
-    let Ready { decider, ground, stage, outgoing, control, .. } = ready;
-    for key in &cut.severed {
-        act_as(decider, &key.owner, ground.is_superuser).await?;
-        let drop = drop_constraint(&key.schema, &key.table, &key.constraint);
-        decider.run(drop.expose()).await.map_err(SplitError::query(format!("drop foreign key \"{}\"", key.constraint)))?;
-        fault::after(fault::Moment::Statement);
-    }
-    decider.batch("RESET ROLE").await.map_err(failed())?;
+    let Ready { decider, stage, outgoing, control, wanted, .. } = ready;
     journal::write(decider, cut).await?;
     let mark = RestoreMark { source: format!("what {} was", live), at: now(), waiting: false, drill: false };
     let mut statements = vec![rename_database(live, outgoing)];
@@ -481,25 +442,30 @@ async fn switch(site: &Site<'_>, ready: &mut Ready, cut: &Job, live: &DatabaseNa
     let closed = vec![DatabaseChange::AllowConnections(false)];
     statements.extend(Action::AlterDatabase { database: outgoing.clone(), changes: closed }.statements());
     statements.push(rename_database(&stage.database, live));
+    // From its first moment on it is marked as the home: whoever clears up behind a killed run must not take it for a copy.
+    let marks = wanted.outside.iter().filter(|action| is_mark(action));
+    statements.extend(marks.flat_map(Action::statements));
     for statement in statements {
         decider.run(statement.expose()).await.map_err(failed())?;
         fault::after(fault::Moment::Statement);
     }
     // The last thing before the commit: it is not undone with the transaction.
     site.own.confirm().await?;
-    journal::set(control, &cut.service, Gate::Closed).await?;
+    let number = journal::transaction_number(decider).await?;
+    journal::set(control, &cut.service, Gate::DecidedBy(number)).await?;
     decider.batch("COMMIT").await.map_err(failed())?;
     fault::after(fault::Moment::Statement);
     Ok(())
 }
 
-/// Takes what only the copying needed out of the new database, and waits until nobody is in it.
+fn is_mark(action: &Action) -> bool {
+    matches!(action, Action::MarkDatabase { .. })
+}
+
+/// Waits until nobody is in the new database.
 async fn leave(site: &Site<'_>, staging: &DatabaseName) -> Result<(), SplitError> {
     const THERE: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = $1::pg_catalog.text";
     let failed = || SplitError::query("leave the new database");
-    let session = Session::connect(&site.connect().to_database(staging)).await?;
-    session.batch(DROP_PROGRESS).await.map_err(failed())?;
-    session.close().await;
     let session = Session::connect(site.connect()).await?;
     let started = Instant::now();
     // Those that the server counts a moment too long would have the renaming wait for a tenth of a second.

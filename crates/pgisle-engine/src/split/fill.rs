@@ -9,9 +9,10 @@ use pgisle_core::backup::archive::read_entries;
 use pgisle_core::backup::restore::{Leftover, Purpose, split_remains};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::inventory::Inventory;
-use pgisle_core::name::{DatabaseName, RoleName, SchemaName};
+use pgisle_core::name::{RoleName, SchemaName};
 use pgisle_core::split::{Moved, Phase, Schema, choose_schema};
 use pgisle_core::sql::restore::create_schema;
+use pgisle_core::sql::split::STRIP;
 
 use super::{Request, SplitError};
 use crate::backup::restore::{Site, stage};
@@ -40,6 +41,8 @@ pub(super) async fn read_schema(
     let mut program =
         programs.invocation("pg_dump").arguments(["--format=custom", "--compress=0", "--schema-only", "--no-password"]);
     program = program.arguments(["--no-subscriptions", "--no-publications", "--lock-wait-timeout=30s"]);
+    // The owner of the tables may not read it, and the fence must be among what is listed: what needs it stays.
+    program = program.argument("--exclude-table=pgisle_split.job");
     if let Some(owner) = moved.tables.first().map(|table| &table.owner).filter(|_| !is_superuser) {
         program = program.argument(format!("--role={}", owner.as_str()));
     }
@@ -71,23 +74,19 @@ fn no_tools(server_major: u32) -> SplitError {
         .into()
 }
 
-/// Takes away what earlier attempts of this service have left, all but one database.
-pub(super) async fn clean(
-    site: &Site<'_>,
-    session: &mut Session,
-    inventory: &Inventory,
-    keep: Option<&DatabaseName>,
-) -> Result<(), SplitError> {
+/// Takes away what earlier attempts of this service have left.
+pub(super) async fn clean(site: &Site<'_>, session: &mut Session, inventory: &Inventory) -> Result<(), SplitError> {
     let source = format!("split of {}", site.request.spec.settings.postgres_database);
     for leftover in split_remains(inventory, site.project(), site.environment()) {
         match &leftover {
             Leftover::Staging { database, service, waiting, .. } if *service == site.service.name => {
                 let waits = *waiting && site.is_ours(database, inventory, &source);
-                if keep != Some(database) && !waits {
+                // What has become the service's own is no remains, whatever its marker says still.
+                if !waits && *database != site.service.database {
                     stage::drop_database(session, inventory, database).await?;
                 }
             }
-            Leftover::Loader { role, service } if *service == site.service.name && keep.is_none() => {
+            Leftover::Loader { role, service } if *service == site.service.name => {
                 stage::drop_loader(session, role).await?;
             }
             _ => {}
@@ -101,6 +100,14 @@ pub(super) async fn definer(connect: &ConnectOptions) -> Result<Session, SplitEr
     let session = Session::connect(connect).await?;
     session.batch(DEFINING).await.map_err(SplitError::query("prepare to make the tables"))?;
     Ok(session)
+}
+
+/// Takes away what a cutover that was given up had made late, so that nothing fires while changes are applied.
+pub(super) async fn strip(connect: &ConnectOptions) -> Result<(), SplitError> {
+    let session = definer(connect).await?;
+    session.batch(STRIP).await.map_err(SplitError::query("take triggers and policies away again"))?;
+    session.close().await;
+    Ok(())
 }
 
 /// Makes what must be there before the rows.

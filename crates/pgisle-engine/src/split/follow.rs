@@ -1,15 +1,17 @@
-//! Changes, from the shared database's slot into the new database, each exactly once: they are applied in transactions that also
+//! Changes, from a slot in one database into the tables of another, each exactly once: they are applied in transactions that also
 //! write down how far they have come, and only then taken from the slot.
 
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt as _;
 use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::name::ServiceName;
 use pgisle_core::split::change::{self, Change, Table};
 use pgisle_core::split::observed::Oid;
 use pgisle_core::split::{Lsn, Visible};
 use pgisle_core::sql::split::{
-    ADVANCE_SLOT, LOG_END, PEEK_SLOT, READ_PROGRESS, SLOT, delete_row, insert_row, truncate_tables, update_row, write_progress,
+    ADVANCE_SLOT, LOG_END, PEEK_SLOT, READ_PROGRESS, SLOT, delete_row, insert_row, place_back, truncate_tables, update_row,
+    write_place_back, write_progress,
 };
 use pgisle_core::sql::{Statement, together};
 
@@ -30,6 +32,61 @@ const NEAR_BYTES: u64 = 256 << 10;
 /// When changes come faster than they can be applied, this is where it is given up.
 const PASSES_MAX: u32 = 200;
 
+/// Where it is kept how far applying has come, and what surrounds the changes of a transaction.
+pub(super) enum Keeper {
+    /// Beside the tables, in a table of its own.
+    Beside,
+    /// In the journal: the changes go into the shared database.
+    Journal(Return),
+}
+
+/// How changes come back into tables that have fences and triggers.
+pub(super) struct Return {
+    pub(super) service: ServiceName,
+    /// Opens the tables to this transaction.
+    pub(super) disarm: Vec<Statement>,
+    /// Closes them again.
+    pub(super) rearm: Vec<Statement>,
+    /// Where the slot's first change is that is news.
+    pub(super) opened: Lsn,
+}
+
+impl Keeper {
+    fn begin(&self) -> Statement {
+        // A foreign key that the source looked at when it committed is looked at then here, too.
+        let begin = Statement::new("BEGIN; SET CONSTRAINTS ALL DEFERRED");
+        match self {
+            Self::Beside => begin,
+            Self::Journal(Return { disarm, .. }) => together(&[&[begin], disarm.as_slice()].concat()),
+        }
+    }
+
+    fn end(&self, place: Lsn) -> Statement {
+        match self {
+            Self::Beside => write_progress(place),
+            Self::Journal(Return { service, rearm, .. }) => {
+                together(&[rearm.as_slice(), &[write_place_back(service, place)]].concat())
+            }
+        }
+    }
+
+    async fn place(&self, target: &Session) -> Result<Lsn, SplitError> {
+        let failed = || SplitError::query("prepare to follow changes");
+        let kept: Option<String> = match self {
+            Self::Beside => {
+                let rows = target.query(READ_PROGRESS, &[]).await.map_err(failed())?;
+                rows.first().map(|row| row.try_get(0)).transpose().map_err(failed())?
+            }
+            Self::Journal(Return { service, .. }) => target.answer(&place_back(service)).await.map_err(failed())?,
+        };
+        let kept = kept.and_then(|place| Lsn::parse(&place)).unwrap_or_default();
+        Ok(match self {
+            Self::Beside => kept,
+            Self::Journal(Return { opened, .. }) => kept.max(*opened),
+        })
+    }
+}
+
 /// One direction that changes take.
 pub(super) struct Follower {
     /// Where the slot is, as the administrator.
@@ -44,18 +101,42 @@ pub(super) struct Follower {
     tables: BTreeMap<Oid, Table>,
     /// How many changes were applied.
     applied: u64,
+    keeper: Keeper,
+    /// Whether the target's transaction is begun and ended by someone else.
+    is_held: bool,
 }
 
 impl Follower {
     /// Begins where the last one ended.
-    pub(super) async fn open(source: Session, target: Session, slot: String, copied: Option<Visible>) -> Result<Self, SplitError> {
+    pub(super) async fn open(
+        source: Session,
+        target: Session,
+        slot: String,
+        copied: Option<Visible>,
+        keeper: Keeper,
+    ) -> Result<Self, SplitError> {
         let failed = || SplitError::query("prepare to follow changes");
         source.batch(PLAIN_TEXT).await.map_err(failed())?;
         target.batch(PLAIN_TEXT).await.map_err(failed())?;
-        let rows = target.query(READ_PROGRESS, &[]).await.map_err(failed())?;
-        let place: Option<String> = rows.first().map(|row| row.try_get(0)).transpose().map_err(failed())?;
-        let place = place.and_then(|place| Lsn::parse(&place)).unwrap_or_default();
-        Ok(Self { source, target, slot, copied, place, tables: BTreeMap::new(), applied: 0 })
+        let place = keeper.place(&target).await?;
+        Ok(Self { source, target, slot, copied, place, tables: BTreeMap::new(), applied: 0, keeper, is_held: false })
+    }
+
+    /// Begins the transaction that all that is yet to come goes into, and that someone else ends.
+    pub(super) async fn hold_open(&mut self) -> Result<(), SplitError> {
+        self.target.run(self.keeper.begin().expose()).await.map_err(SplitError::query("begin to apply changes"))?;
+        self.is_held = true;
+        Ok(())
+    }
+
+    /// Where the changes go.
+    pub(super) fn target(&self) -> &Session {
+        &self.target
+    }
+
+    /// Gives back both sessions, the source's first.
+    pub(super) fn part(self) -> (Session, Session) {
+        (self.source, self.target)
     }
 
     /// How many changes were applied.
@@ -100,7 +181,9 @@ impl Follower {
         let (place, limit, upto) = (self.place, None::<i32>, end.to_string());
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&self.slot, &upto, &limit, &self.slot];
         let mut messages = std::pin::pin!(self.source.query_stream(PEEK_SLOT, &parameters).await.map_err(reading())?);
-        let mut applier = Applier::new(&mut self.target, &mut self.tables, self.copied.as_ref(), place);
+        let (target, tables, keeper) = (&mut self.target, &mut self.tables, &self.keeper);
+        let mut applier = Applier { is_open: self.is_held, ..Applier::new(target, tables, self.copied.as_ref(), place, keeper) };
+        applier.is_held = self.is_held;
         while let Some(row) = messages.try_next().await.map_err(reading())? {
             let message: &[u8] = row.try_get(0).map_err(reading())?;
             let change = change::read(message).map_err(|error| {
@@ -110,6 +193,10 @@ impl Follower {
         }
         self.applied += applier.finish(end).await?;
         self.place = end.max(place);
+        if self.is_held {
+            // Not taken from the slot before it is committed.
+            return Ok(());
+        }
         self.source.query(ADVANCE_SLOT, &[&self.slot, &upto]).await.map_err(SplitError::query("move the replication slot on"))?;
         fault::after(fault::Moment::Statement);
         Ok(())
@@ -126,8 +213,8 @@ impl Follower {
             Some(_) => return Ok(()),
         };
         Err(Diagnostic::error(Code::SPLIT_SLOT, format!("replication slot \"{}\" cannot be followed", self.slot))
-            .detail(format!("{why} The shared database is the service's home still."))
-            .hint("Begin again: name another strategy, such as -strategy=copy, and the copy is made anew.")
+            .detail(format!("{why} Where the service is at home now, it stays."))
+            .hint("`pgisle split rollback` takes the copy away; then run the split again.")
             .into())
     }
 
@@ -152,17 +239,26 @@ struct Applier<'a> {
     tables: &'a mut BTreeMap<Oid, Table>,
     copied: Option<&'a Visible>,
     place: Lsn,
+    keeper: &'a Keeper,
     /// Whether the source's transaction at hand is applied already.
     is_known: bool,
     is_open: bool,
+    is_held: bool,
     waiting: Vec<Statement>,
     in_transaction: u64,
     applied: u64,
 }
 
 impl<'a> Applier<'a> {
-    fn new(target: &'a mut Session, tables: &'a mut BTreeMap<Oid, Table>, copied: Option<&'a Visible>, place: Lsn) -> Self {
-        Self { target, tables, copied, place, is_known: false, is_open: false, waiting: Vec::new(), in_transaction: 0, applied: 0 }
+    fn new(
+        target: &'a mut Session,
+        tables: &'a mut BTreeMap<Oid, Table>,
+        copied: Option<&'a Visible>,
+        place: Lsn,
+        keeper: &'a Keeper,
+    ) -> Self {
+        let (waiting, is_known, is_open, is_held) = (Vec::new(), false, false, false);
+        Self { target, tables, copied, place, keeper, is_known, is_open, is_held, waiting, in_transaction: 0, applied: 0 }
     }
 
     async fn take(&mut self, change: Change) -> Result<(), SplitError> {
@@ -216,14 +312,12 @@ impl<'a> Applier<'a> {
             return Ok(());
         }
         if !self.is_open {
-            // A foreign key that the source looked at when it committed is looked at then here, too.
-            let begin = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
-            self.target.batch(begin).await.map_err(SplitError::query("begin to apply changes"))?;
+            self.target.run(self.keeper.begin().expose()).await.map_err(SplitError::query("begin to apply changes"))?;
             self.is_open = true;
         }
         let statements = std::mem::take(&mut self.waiting);
         self.in_transaction += statements.len() as u64;
-        self.target.run(together(&statements).expose()).await.map_err(SplitError::query("apply changes to the new database"))?;
+        self.target.run(together(&statements).expose()).await.map_err(SplitError::query("apply changes"))?;
         Ok(())
     }
 
@@ -232,8 +326,12 @@ impl<'a> Applier<'a> {
         if !self.is_open {
             return Ok(());
         }
-        let failed = || SplitError::query("commit changes in the new database");
-        self.target.run(write_progress(end).expose()).await.map_err(failed())?;
+        if self.is_held {
+            self.applied += std::mem::take(&mut self.in_transaction);
+            return Ok(());
+        }
+        let failed = || SplitError::query("commit changes");
+        self.target.run(self.keeper.end(end).expose()).await.map_err(failed())?;
         self.target.batch("COMMIT").await.map_err(failed())?;
         fault::after(fault::Moment::Statement);
         (self.is_open, self.place) = (false, end);

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{DatabaseName, RoleName, ServiceName};
+use pgisle_core::split::observed::Relation;
 use pgisle_core::split::{Job, JobState, Moved};
-use pgisle_core::sql::split::{
-    Gate, HAS_JOURNAL, JOBS, JOURNAL, create_fence, create_gate, gate_state, grant_entry, grant_sequence, grant_table, set_gate,
-    set_local_lock_timeout, write_job,
-};
-
 use pgisle_core::sql::Statement;
 use pgisle_core::sql::content::act_as as act_as_owner;
+use pgisle_core::sql::split::{
+    DROP_PROGRESS, Gate, HAS_JOURNAL, JOBS, JOURNAL, TRANSACTION_NUMBER, create_fence, create_gate, drop_fence, forget_job,
+    gate_state, grant_entry, grant_sequence, grant_table, set_gate, set_local_lock_timeout, write_job,
+};
 
+use super::run::Ground;
 use super::{SplitError, act_as};
 use crate::fault;
 use crate::postgres::connect::describe;
@@ -22,7 +23,7 @@ use crate::postgres::{ConnectError, ConnectOptions, Session};
 const FENCE_LOCK_TIMEOUT_MS: u32 = 1_000;
 
 /// How often it is tried again.
-const FENCE_ATTEMPTS: u32 = 10;
+pub(super) const FENCE_ATTEMPTS: u32 = 10;
 
 /// Reads all splits of a shared database. One that was never split has none.
 ///
@@ -101,14 +102,7 @@ pub(super) async fn begin(session: &mut Session, job: &Job, moved: &Moved, is_su
     // A gate that a killed cutover closed and did not use.
     settle(session, job).await?;
     for table in &moved.tables {
-        let mut attempt = 1;
-        loop {
-            match fence(session, job, table, is_superuser).await {
-                Ok(()) => break,
-                Err(SplitError::Query { source, .. }) if is_lock_timeout(&source) && attempt < FENCE_ATTEMPTS => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        fence(session, (&table.schema, &table.name, &table.owner), is_superuser, &job.service, &job.database).await?;
     }
     Ok(())
 }
@@ -164,28 +158,102 @@ pub(super) async fn let_in(
     Some(refused.into_iter().fold(warning, |warning, statement| warning.command(format!("{statement};"))))
 }
 
-async fn fence(
+/// Puts the fence on a table, which says where the table moves to.
+pub(super) async fn fence(
     session: &mut Session,
-    job: &Job,
-    table: &pgisle_core::split::MovedTable,
+    (schema, name, owner): (&str, &str, &RoleName),
     is_superuser: bool,
+    service: &ServiceName,
+    target: &DatabaseName,
 ) -> Result<(), SplitError> {
-    let failed = || SplitError::query(format!("put the fence on table \"{}\".\"{}\"", table.schema, table.name));
-    session.batch("BEGIN").await.map_err(failed())?;
+    let doing = format!("put the fence on table \"{schema}\".\"{name}\"");
+    let statements = create_fence(schema, name, service, target);
+    alter(session, Some(owner).filter(|_| !is_superuser), &doing, &statements).await
+}
+
+/// Changes a table that others use: in a transaction of its own, which waits for the table only so long, and is tried again.
+pub(super) async fn alter(
+    session: &mut Session,
+    owner: Option<&RoleName>,
+    doing: &str,
+    statements: &[Statement],
+) -> Result<(), SplitError> {
+    alter_patiently(session, owner, doing, statements, FENCE_ATTEMPTS).await
+}
+
+/// Tries it so often: each time, all others wait behind it.
+pub(super) async fn alter_patiently(
+    session: &mut Session,
+    owner: Option<&RoleName>,
+    doing: &str,
+    statements: &[Statement],
+    attempts: u32,
+) -> Result<(), SplitError> {
+    let failed = || SplitError::query(doing);
     let timeout = set_local_lock_timeout(FENCE_LOCK_TIMEOUT_MS);
-    let made = async {
-        session.run(timeout.expose()).await.map_err(failed())?;
-        act_as(session, &table.owner, is_superuser).await?;
-        for statement in create_fence(&table.schema, &table.name, &job.service, &job.database) {
-            session.run(statement.expose()).await.map_err(failed())?;
-        }
-        session.batch("COMMIT").await.map_err(failed())
-    };
-    if let Err(error) = made.await {
+    for attempt in 1.. {
+        session.batch("BEGIN").await.map_err(failed())?;
+        let made = async {
+            session.run(timeout.expose()).await.map_err(failed())?;
+            if let Some(owner) = owner {
+                act_as(session, owner, false).await?;
+            }
+            for statement in statements {
+                session.run(statement.expose()).await.map_err(failed())?;
+            }
+            session.batch("COMMIT").await.map_err(failed())
+        };
+        let Err(error) = made.await else { break };
+        // The reason that it failed says more than that this does.
         let _undone = session.batch("ROLLBACK").await;
-        return Err(error);
+        match error {
+            SplitError::Query { source, .. } if is_lock_timeout(&source) && attempt < attempts => {}
+            SplitError::Query { source, .. } if is_lock_timeout(&source) => return Err(in_use(doing, attempts)),
+            error => return Err(error),
+        }
     }
     fault::after(fault::Moment::Statement);
+    Ok(())
+}
+
+fn in_use(doing: &str, attempts: u32) -> SplitError {
+    Diagnostic::error(Code::SPLIT_PAUSE, format!("cannot {doing}"))
+        .detail(format!("In {attempts} attempts a transaction that uses it did not end. Everyone goes on as before."))
+        .hint("Wait for long transactions to end, and try again.")
+        .into()
+}
+
+/// Takes the fences off that are there.
+pub(super) async fn lift_fences(session: &mut Session, job: &Job, ground: &Ground) -> Result<(), SplitError> {
+    for (schema, name) in &job.tables {
+        let there = |relation: &&Relation| relation.schema == *schema && relation.name == *name;
+        let Some(relation) = ground.shared.objects.relations.iter().find(there) else { continue };
+        let doing = format!("take the fence off table \"{schema}\".\"{name}\"");
+        let owner = Some(&relation.owner).filter(|_| !ground.is_superuser);
+        alter(session, owner, &doing, &[drop_fence(schema, name)]).await?;
+    }
+    Ok(())
+}
+
+/// Takes a split out of the journal, and the journal out of the shared database when it was the last.
+pub(super) async fn forget(session: &mut Session, service: &ServiceName) -> Result<(), SplitError> {
+    let failed = || SplitError::query("take the split out of the journal");
+    session.batch("BEGIN").await.map_err(failed())?;
+    forget_within(session, service).await?;
+    session.batch("COMMIT").await.map_err(failed())?;
+    fault::after(fault::Moment::Statement);
+    Ok(())
+}
+
+/// Does so within a transaction.
+pub(super) async fn forget_within(session: &mut Session, service: &ServiceName) -> Result<(), SplitError> {
+    let failed = || SplitError::query("take the split out of the journal");
+    for statement in forget_job(service) {
+        session.run(statement.expose()).await.map_err(failed())?;
+    }
+    if session.query(JOBS, &[]).await.map_err(failed())?.is_empty() {
+        session.batch(DROP_PROGRESS).await.map_err(failed())?;
+    }
     Ok(())
 }
 
@@ -202,8 +270,8 @@ pub(super) async fn settle(session: &mut Session, job: &Job) -> Result<(), Split
     };
     let (gate, _) = gate_of(session, &job.service).await?;
     let stands = if gate <= 1 { Gate::Open } else { Gate::Closed };
-    // One that is open to the administrator alone is neither.
-    if stands != wanted || gate == 3 {
+    // A transaction that decided has decided.
+    if stands != wanted || gate > 2 {
         set(session, &job.service, wanted).await?;
     }
     Ok(())
@@ -222,4 +290,12 @@ pub(super) async fn gate_of(session: &Session, service: &ServiceName) -> Result<
     let text = text.unwrap_or_default();
     let (gate, late) = text.split_once(' ').unwrap_or_default();
     Ok((gate.parse().unwrap_or_default(), late.parse().unwrap_or_default()))
+}
+
+/// The number of a session's open transaction, by which a gate can be decided.
+pub(super) async fn transaction_number(session: &Session) -> Result<u64, SplitError> {
+    let failed = || SplitError::query("number the transaction");
+    let rows = session.query(TRANSACTION_NUMBER, &[]).await.map_err(failed())?;
+    let text: String = rows.first().map_or(Ok(String::new()), |row| row.try_get(0)).map_err(failed())?;
+    text.parse().map_err(|_| Diagnostic::error(Code::SPLIT_FAILED, "the server numbers no transactions").into())
 }

@@ -1,15 +1,21 @@
 //! Splitting services out of the shared database: seeing what is there, filling a new database beside it, moving the home in one
 //! commit, and going back. `docs/design/0006-a-split-is-one-commit.md` has the reasons.
 
+mod bring;
 mod cutover;
 mod error;
 mod fill;
+mod finalize;
 mod follow;
+mod guard;
+mod hold;
 mod inspect;
 mod journal;
 mod receipt;
 mod relay;
+mod rollback;
 mod run;
+mod status;
 
 use std::time::Duration;
 
@@ -19,12 +25,16 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{DatabaseName, RoleName};
 use pgisle_core::spec::Service;
 
+pub use bring::Brought;
 pub use cutover::{CutOver, Rehearsed, cutover, rehearse};
 pub use error::SplitError;
+pub use finalize::{Finalized, Finalizing, Outcome, finalize};
 pub use inspect::inspect_shared_database;
 pub use journal::{homes, read_jobs};
 pub use receipt::{Receipt, TableReceipt};
+pub use rollback::{RolledBack, rollback};
 pub use run::{Ran, run};
+pub use status::{Late, SplitStatus, status};
 
 use crate::apply;
 use crate::pooler::{Occasion, Pause, PoolerConsole, redirect};

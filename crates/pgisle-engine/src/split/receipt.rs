@@ -107,7 +107,8 @@ fn receipt(job: &Job, lsn: Lsn, before: &Content, after: &Content) -> Receipt {
     Receipt { lsn, pause_ms: job.pause_ms.unwrap_or_default(), is_equal, tables: tables.collect(), sequences, differences }
 }
 
-fn table_differences(before: &Content, after: &Content) -> Vec<String> {
+/// What differs between the tables of both, a line each.
+pub(super) fn table_differences(before: &Content, after: &Content) -> Vec<String> {
     let strip = |content: &Content| Content {
         sequences: Vec::new(),
         large_objects: after.large_objects.clone(),

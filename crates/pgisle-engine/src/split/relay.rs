@@ -81,12 +81,24 @@ async fn copy(
     table: &MovedTable,
     came: &(dyn Fn(u64) + Sync),
 ) -> Result<(), SplitError> {
-    let MovedTable { schema, name, columns, is_portable, owner, .. } = table;
-    let reading = || SplitError::query(format!("read table \"{schema}\".\"{name}\" of the shared database"));
-    let writing = || SplitError::query(format!("fill table \"{schema}\".\"{name}\""));
-    act_as(source, owner, route.is_superuser).await?;
+    let writing = || SplitError::query(format!("fill table \"{}\".\"{}\"", table.schema, table.name));
+    act_as(source, &table.owner, route.is_superuser).await?;
     // All or nothing: a stream that is cut off must not leave the part that came.
     target.batch("BEGIN").await.map_err(writing())?;
+    transfer(source, target, table, came).await?;
+    target.batch("COMMIT").await.map_err(writing())
+}
+
+/// Sends a table's rows from one session to another, within what transaction the target has.
+pub(super) async fn transfer(
+    source: &Session,
+    target: &Session,
+    table: &MovedTable,
+    came: &(dyn Fn(u64) + Sync),
+) -> Result<(), SplitError> {
+    let MovedTable { schema, name, columns, is_portable, .. } = table;
+    let reading = || SplitError::query(format!("read table \"{schema}\".\"{name}\""));
+    let writing = || SplitError::query(format!("fill table \"{schema}\".\"{name}\""));
     let (out, into) = (copy_rows_out(schema, name, columns, *is_portable), copy_rows_in(schema, name, columns, *is_portable));
     let mut rows = std::pin::pin!(source.copy_out(&out).await.map_err(reading())?);
     let mut sink = std::pin::pin!(target.copy_in(&into).await.map_err(writing())?);
@@ -111,7 +123,7 @@ async fn copy(
             .detail(format!("{sent} rows were sent, and {taken} arrived. Nothing was kept."))
             .into());
     }
-    target.batch("COMMIT").await.map_err(writing())
+    Ok(())
 }
 
 fn take(piece: &mut BytesMut) -> Bytes {

@@ -20,6 +20,12 @@ use crate::event::{Event, Events};
 use crate::fault;
 use crate::postgres::{Session, inspect_shared};
 
+/// How often a slot is tried to be dropped that somebody reads.
+const DROP_ATTEMPTS: u32 = 50;
+
+/// Between two attempts.
+const DROP_GAP: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// A split that is begun.
 #[derive(Debug)]
 pub struct Ran {
@@ -87,6 +93,9 @@ async fn run_locked(
         if job.state.is_home() {
             return Err(wrong_state(job, "begun again"));
         }
+        if job.state == JobState::Returned && job.opened.is_some() {
+            return Err(half_back(job));
+        }
     }
     check_service(site, &ground.inventory)?;
     check_target(request).await?;
@@ -113,7 +122,7 @@ async fn run_locked(
 fn plan(request: &Request<'_>, shared: &Shared, strategy: Option<Strategy>) -> Result<SplitPlan, SplitError> {
     let services = BTreeSet::from([request.service.name.clone()]);
     let pause_max_ms = u64::try_from(request.pause_max.as_millis()).unwrap_or(u64::MAX);
-    let plan = plan_split(request.apply.spec, shared, &SplitOptions { services, strategy, pause_max_ms });
+    let plan = plan_split(request.apply.spec, shared, &SplitOptions { services, moved: BTreeSet::new(), strategy, pause_max_ms });
     let is_error = |diagnostic: &&Diagnostic| any_error(std::slice::from_ref(*diagnostic));
     match plan.diagnostics.iter().find(is_error) {
         Some(error) => Err(error.clone().into()),
@@ -136,6 +145,15 @@ fn chosen(plan: &SplitPlan, before: Option<Strategy>, is_asked: bool) -> Result<
     };
     let choice = if choice == Some(Strategy::Clone) { next() } else { choice };
     choice.ok_or_else(|| Diagnostic::error(Code::SPLIT_STRATEGY, "no strategy can be used").into())
+}
+
+/// Foreign keys and slots wait for the end of a rollback.
+fn half_back(job: &Job) -> SplitError {
+    Diagnostic::error(Code::SPLIT_STATE, format!("the rollback of service \"{}\" was interrupted", job.service))
+        .detail("The shared database is its home, and not everything is as it was.")
+        .hint("End it first:")
+        .command(format!("pgisle split rollback {}", job.service))
+        .into()
 }
 
 pub(super) fn wrong_state(job: &Job, what: &str) -> SplitError {
@@ -191,7 +209,7 @@ async fn begin(
     diagnostics.extend(request.announce(request.shared()).await);
     drop_slot(control, &job.slot()).await?;
     let run = locks::for_the_making(site, events).await?;
-    fill::clean(site, session, &ground.inventory, None).await?;
+    fill::clean(site, session, &ground.inventory).await?;
     if strategy != Strategy::Stream {
         run.release().await;
         return Ok(Ran { job, copied_bytes: 0, changes: 0, diagnostics });
@@ -249,7 +267,7 @@ async fn follow_once(
     events(Event::Restoring("following changes"));
     let source = request.session(request.shared()).await?;
     let target = Session::connect(&stage.connect(site)).await?;
-    let mut follower = follow::Follower::open(source, target, job.slot(), job.copied.clone()).await?;
+    let mut follower = follow::Follower::open(source, target, job.slot(), job.copied.clone(), follow::Keeper::Beside).await?;
     follower.catch_up(&|_| {}).await?;
     let changes = follower.applied();
     follower.close().await.close().await;
@@ -283,7 +301,16 @@ pub(super) async fn publish(control: &mut Session, moved: &Moved, owner: Option<
 /// Drops a slot and its publication, where they are there.
 pub(super) async fn drop_slot(session: &mut Session, name: &str) -> Result<(), SplitError> {
     let failed = || SplitError::query(format!("drop replication slot \"{name}\""));
-    session.query(DROP_SLOT, &[&name]).await.map_err(failed())?;
+    // Whoever read it may be dead already and still be there for the server.
+    let in_use = |error: &tokio_postgres::Error| error.code().is_some_and(|code| code.code() == "55006");
+    let mut attempt = 1;
+    while let Err(error) = session.query(DROP_SLOT, &[&name]).await {
+        if !in_use(&error) || attempt >= DROP_ATTEMPTS {
+            return Err(failed()(error));
+        }
+        attempt += 1;
+        tokio::time::sleep(DROP_GAP).await;
+    }
     fault::after(fault::Moment::Statement);
     session.run(drop_publication(name).expose()).await.map_err(failed())?;
     fault::after(fault::Moment::Statement);

@@ -21,8 +21,8 @@ use crate::view::human;
 /// commit. From then on the old tables take no writes, and whoever tries gets an error that says where they are. While the service
 /// writes again, the whole content of both sides is compared, as it was in the pause: the receipt.
 ///
-/// With -rehearse all of it is done but the switch, and the pause is measured. Killed before the switch, nothing has moved
-/// and the same command begins again. There is no command yet that moves a home back.
+/// With -rehearse all of it is done but the switch, and the pause is measured. Killed at any point, the same command goes
+/// on, or `pgisle split rollback` goes back.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -69,7 +69,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     };
     let members = serde_json::json!({
         "service": service.name, "database": service.database, "strategy": cut.job.strategy, "state": cut.job.state,
-        "pause_ms": human::restore::milliseconds(cut.pause),
+        "pause_ms": cut.pause.map(human::restore::milliseconds),
     });
     Ok(Report::new()
         .human(human::split::cut(&service, &cut))

@@ -12,7 +12,7 @@ use crate::project::Project;
 use crate::session::Session;
 
 /// How PgBouncer is told.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(super) struct FrontArgs {
     /// Pause and redirect this PgBouncer instead of the one at pgbouncer_host and pgbouncer_port (can be repeated).
     #[arg(long, value_name = "HOST:PORT", value_parser = address::parse)]

@@ -1,9 +1,12 @@
 //! `pgisle split`.
 
 mod cutover;
+mod finalize;
 mod front;
 mod plan;
+mod rollback;
 mod run;
+mod status;
 
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::spec::Service;
@@ -16,14 +19,18 @@ use crate::session::Session;
 ///
 /// The file says which tables of the shared database (postgres_database) each service owns. Everything that belongs to these
 /// tables goes with them into the service's own database. `plan` shows what that is, `run` prepares it while the service writes,
-/// `cutover` moves the service's home in a pause of milliseconds or seconds.
+/// `cutover` moves the service's home in a pause of milliseconds or seconds,
+/// `rollback` moves it back, and `finalize` ends it.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
   $ pgisle split plan
   $ pgisle split run users
   $ pgisle split cutover users -rehearse
-  $ pgisle split cutover users")]
+  $ pgisle split cutover users
+  $ pgisle split status
+  $ pgisle split rollback users
+  $ pgisle split finalize users")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -34,6 +41,9 @@ enum Action {
     Plan(plan::Args),
     Run(run::Args),
     Cutover(cutover::Args),
+    Rollback(rollback::Args),
+    Finalize(finalize::Args),
+    Status(status::Args),
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
@@ -41,6 +51,9 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         Action::Plan(args) => plan::run(session, args).await,
         Action::Run(args) => run::run(session, args).await,
         Action::Cutover(args) => cutover::run(session, args).await,
+        Action::Rollback(args) => rollback::run(session, args).await,
+        Action::Finalize(args) => finalize::run(session, args).await,
+        Action::Status(args) => status::run(session, args).await,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::split::{SplitOptions, Strategy, dot, plan_split};
-use pgisle_engine::split::inspect_shared_database;
+use pgisle_engine::split::{self, inspect_shared_database};
 
 use crate::args::duration;
 use crate::command::change;
@@ -48,11 +48,12 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let mut project = Project::load(session).await?;
     let services = change::services(&project, &args.services)?;
     let connect = project.connect_options()?;
-    let shared = inspect_shared_database(&connect, &project.spec.settings.postgres_database)
-        .await
-        .map_err(|error| vec![error.diagnostic()])?;
+    let database = &project.spec.settings.postgres_database;
+    let shared = inspect_shared_database(&connect, database).await.map_err(|error| vec![error.diagnostic()])?;
+    let jobs = split::read_jobs(&connect, database).await.map_err(|error| vec![error.diagnostic()])?;
     let options = SplitOptions {
         services,
+        moved: jobs.into_iter().filter(|job| job.state.is_home()).map(|job| job.service).collect(),
         strategy: args.strategy.as_deref().and_then(Strategy::from_word),
         pause_max_ms: u64::try_from(args.pause.as_millis()).unwrap_or(u64::MAX),
     };

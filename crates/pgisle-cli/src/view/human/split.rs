@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use pgisle_core::name::{DatabaseName, ServiceName};
 use pgisle_core::spec::Service;
 use pgisle_core::split::{Crossing, JobState, ServiceSplit, SplitPlan, duration};
-use pgisle_engine::split::{CutOver, Ran, Rehearsed};
+use pgisle_engine::split::{Brought, CutOver, Finalized, Outcome, Ran, Rehearsed, RolledBack, SplitStatus};
 
 use super::restore::milliseconds;
 use super::style::{BAD, GOOD, STRONG, harmless, paint};
@@ -120,21 +120,27 @@ pub(crate) fn intent(service: &Service, shared: &DatabaseName) -> String {
 /// A home that has moved.
 pub(crate) fn cut(service: &Service, cut: &CutOver) -> String {
     let CutOver { pause, receipt, .. } = cut;
-    let rows: u64 = receipt.tables.iter().map(|table| table.rows).sum();
-    let rows = count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
-    let tables = count(receipt.tables.len(), "table");
-    let compared = if receipt.is_equal {
-        format!("{} {rows} in {tables}, the same on both sides at {}.", paint(GOOD, "Receipt:"), receipt.lsn)
-    } else {
-        format!("{} the two sides differ.", paint(BAD, "Receipt:"))
-    };
-    format!(
-        "{} {} is the home of {}.\nIt could not write for {} ms.\n{compared}\n",
-        paint(GOOD, "Moved."),
-        harmless(service.database.as_str()),
-        service.name,
-        milliseconds(*pause),
-    )
+    let mut text = format!("{} {} is the home of {}.\n", paint(GOOD, "Moved."), harmless(service.database.as_str()), service.name);
+    // Writing to a String cannot fail, here and below.
+    if let Some(pause) = pause {
+        let _infallible = writeln!(text, "It could not write for {} ms.", milliseconds(*pause));
+    }
+    if let Some(receipt) = receipt {
+        let rows: u64 = receipt.tables.iter().map(|table| table.rows).sum();
+        let rows = count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
+        let tables = count(receipt.tables.len(), "table");
+        let _infallible = if receipt.is_equal {
+            writeln!(text, "{} {rows} in {tables}, the same on both sides at {}.", paint(GOOD, "Receipt:"), receipt.lsn)
+        } else {
+            writeln!(text, "{} the two sides differ.", paint(BAD, "Receipt:"))
+        };
+    }
+    let _infallible = write!(
+        text,
+        "\nUntil it is finalized, the way back is open:\n  pgisle split status {0}     who still writes to the old tables\n  pgisle split rollback {0}   goes back, with what was written since\n  pgisle split finalize {0}   puts the old tables aside\n",
+        service.name
+    );
+    text
 }
 
 /// A cutover that was tried out.
@@ -145,4 +151,103 @@ pub(crate) fn rehearsed(service: &Service, rehearsed: &Rehearsed) -> String {
         service.name,
         milliseconds(rehearsed.pause)
     )
+}
+
+/// Before the question.
+pub(crate) fn return_intent(service: &Service, shared: &DatabaseName) -> String {
+    format!(
+        "Service {} goes back to {}, with what it has written since.\n\n",
+        paint(STRONG, &service.name),
+        harmless(shared.as_str())
+    )
+}
+
+/// A split that was rolled back.
+pub(crate) fn rolled_back(service: &Service, shared: &DatabaseName, back: &RolledBack) -> String {
+    let mut text = format!("{} {} is the home of {}.\n", paint(GOOD, "Back."), harmless(shared.as_str()), service.name);
+    let brought = match back.brought {
+        Brought::NeverLeft => return text,
+        Brought::Changes { changes } => format!("{changes} changes came back with it."),
+        Brought::Unchanged => "Nothing had been written since.".to_owned(),
+        Brought::Copied { bytes: size } => format!("All its rows were copied back, {}.", bytes(size)),
+    };
+    // Writing to a String cannot fail.
+    let _infallible = writeln!(text, "{brought}");
+    if let Some(pause) = back.pause {
+        let _infallible = writeln!(text, "It could not write for {} ms.", milliseconds(pause));
+    }
+    text
+}
+
+/// Before the question.
+pub(crate) fn final_intent(service: &Service) -> String {
+    format!("The split of service {} is ended. Behind that there is no way back.\n\n", paint(STRONG, &service.name))
+}
+
+/// A split that is ended, or nearly so.
+pub(crate) fn finalized(service: &Service, finalized: &Finalized) -> String {
+    let names = |text: &mut String| {
+        for one in &finalized.aside {
+            // Writing to a String cannot fail.
+            let _infallible = writeln!(text, "  {}.{} → {}", harmless(&one.schema), harmless(&one.name), harmless(&one.aside));
+        }
+    };
+    let service = &service.name;
+    let mut text;
+    match finalized.outcome {
+        Outcome::Aside { until } => {
+            text = format!("{} What {service} left in the shared database has other names:\n", paint(GOOD, "Put aside."));
+            names(&mut text);
+            let _infallible = write!(text, "\nFrom {until} on the same command drops it.\n");
+        }
+        Outcome::Kept { until } => {
+            text = format!(
+                "What {service} left in the shared database is kept until {until}. To drop it now:\n  pgisle split finalize {service} -drop\n"
+            );
+        }
+        Outcome::Dropped => text = format!("{} What {service} left in the shared database is gone.\n", paint(GOOD, "Dropped.")),
+        Outcome::Forgotten => {
+            text = format!(
+                "{} {service} is at home in the shared database, as if it had never been split.\n",
+                paint(GOOD, "Forgotten.")
+            );
+        }
+    }
+    text
+}
+
+/// Where splits are.
+pub(crate) fn statuses(statuses: &[SplitStatus]) -> String {
+    if statuses.is_empty() {
+        return "No service is being split out of the shared database.\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = statuses
+        .iter()
+        .map(|status| {
+            let slot = status.follows.as_ref().or(status.way_back.as_ref());
+            vec![
+                paint(STRONG, &status.service),
+                status.state.as_str().to_owned(),
+                status.strategy.to_string(),
+                status.since.map_or_else(|| "-".to_owned(), |since| since.to_string()),
+                harmless(status.home.as_str()),
+                slot.map_or_else(|| "-".to_owned(), |slot| bytes(slot.kept_bytes)),
+                status.pause_ms.map_or_else(|| "-".to_owned(), duration),
+                status.is_equal.map_or("-", |is_equal| if is_equal { "equal" } else { "DIFFERS" }).to_owned(),
+                status.late_attempts.to_string(),
+            ]
+        })
+        .collect();
+    let columns = [
+        left("service"),
+        left("state"),
+        left("strategy"),
+        left("since"),
+        left("home"),
+        right("log kept"),
+        right("pause"),
+        left("receipt"),
+        right("turned away"),
+    ];
+    render(&columns, &rows)
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use pgisle_core::credential::Credential;
 use pgisle_testkit::Cluster;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+
+use crate::apply::Project;
 
 /// Writes messages into whichever database holds them, and remembers which were acknowledged.
 pub(crate) struct Writer {
@@ -38,11 +39,24 @@ pub(crate) const HOMES: [&str; 2] = ["link_app", "link_chat"];
 
 impl Writer {
     /// Begins to write as fast as the server answers, with a pause between two writes.
-    pub(crate) fn start(cluster: &Cluster, login: &Credential, pause: Duration) -> Self {
+    pub(crate) fn start(cluster: &Cluster, pause: Duration) -> Self {
+        let admin = HOMES.map(|home| cluster.config(cluster.superuser(), cluster.password(), home));
+        Self::with(admin, pause)
+    }
+
+    /// The same, by the service's own login where the service's own database is its home: it gets in when it is let in, while a
+    /// superuser gets in at once.
+    pub(crate) fn of_service(cluster: &Cluster, project: &Project, pause: Duration) -> Self {
+        let credentials = project.store.load().unwrap();
+        let chat = &credentials.services.iter().find(|(service, _)| service.as_str() == "chat").unwrap().1.active;
+        let shared = cluster.config(cluster.superuser(), cluster.password(), HOMES[0]);
+        Self::with([shared, cluster.config(chat.role.as_str(), chat.secret.expose(), HOMES[1])], pause)
+    }
+
+    fn with(homes: [tokio_postgres::Config; 2], pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let config = cluster.config(login.role.as_str(), login.secret.expose(), HOMES[0]);
-        let task = tokio::spawn(write(config, number, pause, Arc::clone(&stop)));
+        let task = tokio::spawn(write(homes, number, pause, Arc::clone(&stop)));
         Self { stop, task }
     }
 
@@ -53,17 +67,17 @@ impl Writer {
     }
 }
 
-async fn connect(config: &tokio_postgres::Config, home: usize) -> Option<Client> {
-    let mut config = config.clone();
-    config.dbname(HOMES[home]).application_name("ledger");
+async fn connect(homes: &[tokio_postgres::Config; 2], home: usize) -> Option<Client> {
+    let mut config = homes[home].clone();
+    config.application_name("ledger");
     let (client, connection) = config.connect(tokio_postgres::NoTls).await.ok()?;
     tokio::spawn(connection);
     Some(client)
 }
 
-async fn write(config: tokio_postgres::Config, writer: u64, pause: Duration, stop: Arc<AtomicBool>) -> Ledger {
+async fn write(homes: [tokio_postgres::Config; 2], writer: u64, pause: Duration, stop: Arc<AtomicBool>) -> Ledger {
     let mut ledger = Ledger::default();
-    let (mut home, mut client) = (0, connect(&config, 0).await);
+    let (mut home, mut client) = (0, connect(&homes, 0).await);
     let mut last = Instant::now();
     for number in 0_u64.. {
         if stop.load(Ordering::Relaxed) {
@@ -82,7 +96,7 @@ async fn write(config: tokio_postgres::Config, writer: u64, pause: Duration, sto
             Err(error) => {
                 ledger.errors.push(error);
                 home = 1 - home;
-                client = connect(&config, home).await;
+                client = connect(&homes, home).await;
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
@@ -108,7 +122,10 @@ async fn transaction(client: &Client, body: &str, number: u64, ledger: &mut Ledg
     }
     if let Err(error) = client.batch_execute("COMMIT").await {
         ledger.unknown.push(body.to_owned());
-        ledger.unknown.extend(victim);
+        if let Some(victim) = victim {
+            ledger.kept.retain(|body| *body != victim);
+            ledger.unknown.push(victim);
+        }
         return Err(text(error));
     }
     ledger.kept.push(body.to_owned());

@@ -3,6 +3,7 @@
 mod ledger;
 mod moving;
 mod plan;
+mod returning;
 
 use pgisle_testkit::{Builder, Cluster};
 

@@ -13,7 +13,7 @@ use crate::apply::{Project, rendered};
 async fn plan_with(project: &Project, services: &[&str], strategy: Option<Strategy>) -> SplitPlan {
     let shared = inspect_shared_database(&project.connect, &project.spec.settings.postgres_database).await.unwrap();
     let services: BTreeSet<ServiceName> = services.iter().map(|name| ServiceName::parse(name).unwrap()).collect();
-    plan_split(&project.spec, &shared, &SplitOptions { services, strategy, pause_max_ms: 10_000 })
+    plan_split(&project.spec, &shared, &SplitOptions { services, moved: BTreeSet::new(), strategy, pause_max_ms: 10_000 })
 }
 
 async fn plan(project: &Project) -> SplitPlan {
@@ -136,6 +136,27 @@ async fn tables_that_cannot_be_claimed_are_named_with_what_was_meant() {
     assert!(plan.unclaimed.contains(&"public.nobodys".to_owned()));
     let inward = plan.crossings.iter().find(|crossing| crossing.name.contains("public.nobodys")).unwrap();
     assert_eq!((inward.source.as_slice(), &inward.target), (&[None][..], &Some(Some(ServiceName::parse("two").unwrap()))));
+}
+
+#[tokio::test]
+async fn services_that_are_gone_are_left_out_until_they_are_named() {
+    let (_cluster, mut project) = link(Cluster::builder()).await;
+    let here = ServiceName::parse("here").unwrap();
+    project
+        .rewrite("service \"gone\" {\n  tables = [\"things\", \"stuff\"]\n}\nservice \"here\" {\n  tables = [\"audit_logs\"]\n}\n");
+    let all = plan(&project).await;
+    assert_eq!(all.services.iter().map(|split| &split.service).collect::<Vec<_>>(), [&here]);
+    let text = rendered(&all.diagnostics);
+    assert!(text.contains("service \"gone\" is not at home in database \"link_app\""), "{text}");
+    assert!(!text.contains("table \"things\""), "{text}");
+    let named = plan_with(&project, &["gone"], None).await;
+    assert!(rendered(&named.diagnostics).contains("table \"things\" is not in database \"link_app\""));
+    // The journal says that this one has moved, though its old tables are there still.
+    let shared = inspect_shared_database(&project.connect, &project.spec.settings.postgres_database).await.unwrap();
+    let moved = BTreeSet::from([here]);
+    let options = SplitOptions { services: BTreeSet::new(), moved, strategy: None, pause_max_ms: 10_000 };
+    let rest = plan_split(&project.spec, &shared, &options);
+    assert!(rest.services.is_empty(), "{:?}", rest.services);
 }
 
 #[tokio::test]

@@ -1,0 +1,71 @@
+//! `pgisle split rollback`.
+
+use std::time::Duration;
+
+use pgisle_core::diagnostic::Diagnostic;
+use pgisle_engine::event::Event;
+use pgisle_engine::split::{self, Request};
+
+use super::front::{Front, FrontArgs};
+use crate::args::duration;
+use crate::command::change::{self, Approval, Change, Site};
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::session::Session;
+use crate::view::human;
+
+/// Go back to the shared database.
+///
+/// Before the cutover it takes away what was made for the split. Behind it, until `finalize`, it brings what the service has written
+/// to its new home back into the old tables, and moves the home back in one commit: by the slot that kept it, or, where
+/// there is none, by copying all rows back when anything has changed. Foreign keys that the cutover dropped are made again.
+///
+/// Killed at any point, the same command goes on.
+#[derive(clap::Args)]
+#[command(after_long_help = "Examples:
+
+  $ pgisle split rollback users")]
+pub(super) struct Args {
+    /// The service.
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    /// How long writers may be held off before the attempt is given up.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pause: Duration,
+    #[command(flatten)]
+    front: FrontArgs,
+    /// Do not ask.
+    #[arg(long)]
+    auto_approve: bool,
+}
+
+pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let site = Site::open(session).await?;
+    let service = super::service(&site, &args.service)?;
+    let shared = &site.project.spec.settings.postgres_database;
+    session.console.show(&human::split::return_intent(&service, shared));
+    let approval = if args.auto_approve { Approval::Given } else { Approval::Yes };
+    if let Err(refusal) = change::ask(&session.console, &approval) {
+        return Ok(Report::failure(refusal));
+    }
+    let change = Change::default();
+    let apply = site.request(&change);
+    let front = Front::open(session, &site, &args.front).await?;
+    let publish = || front.publish(&site);
+    let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);
+    let request = Request { apply: &apply, service: &service, poolers, pauses, publish: &publish, pause_max: args.pause };
+    let back = {
+        let progress = Progress::new(&session.console, "rolling back");
+        let events = |event: Event<'_>| progress.event(&event);
+        progress.watch(Box::pin(split::rollback(&request, &events))).await.map_err(|error| vec![error.diagnostic()])?
+    };
+    let members = serde_json::json!({
+        "service": service.name, "home": shared, "state": back.job.state, "brought": back.brought,
+        "pause_ms": back.pause.map(human::restore::milliseconds), "left": back.left,
+    });
+    Ok(Report::new()
+        .human(human::split::rolled_back(&service, shared, &back))
+        .member("split", members)
+        .diagnostics(back.diagnostics)
+        .diagnostics(site.project.warnings.iter().cloned()))
+}
