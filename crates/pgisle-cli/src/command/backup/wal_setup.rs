@@ -47,7 +47,9 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         return Err(vec![error.detail("On a server of yours pgisle changes no setting of the whole server. Run what it prints.")]);
     }
     let text = human::wal::setup(&archiving, &changes, &store.location(), is_private);
-    if is_private && !changes.is_empty() && (args.auto_approve || session.console.can_ask()) {
+    // Also when the parameters are as they should be: somebody may have set them by hand, and the server's account not get at the store.
+    let is_due = !changes.is_empty() || archiving.archiver.is_failing;
+    if is_private && is_due && (args.auto_approve || session.console.can_ask()) {
         session.console.show(&text);
         let approval = if args.auto_approve { Approval::Given } else { Approval::Yes };
         if let Err(refusal) = change::ask(&session.console, &approval) {
@@ -61,8 +63,9 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         return prove(session, &store, &changes).await;
     }
     let findings: Vec<Diagnostic> = archiving.findings();
+    let unasked = if is_private && is_due { human::wal::UNASKED } else { "" };
     Ok(Report::new()
-        .human(text)
+        .human(format!("{text}{unasked}"))
         .member("store", store.location())
         .member("archive_command", &command)
         .member("changes", changes.iter().map(as_json).collect::<Vec<_>>())

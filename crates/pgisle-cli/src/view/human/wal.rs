@@ -7,7 +7,7 @@ use pgisle_engine::backup::wal::prune::WalDue;
 use pgisle_engine::backup::wal::setup::{Archiver, Archiving};
 use pgisle_engine::backup::wal::{WalListing, Window};
 
-use super::style::{CHANGE, GOOD, harmless, paint};
+use super::style::{BAD, CHANGE, GOOD, harmless, paint};
 use super::table::{left, render};
 use super::text::{bytes, count};
 
@@ -21,7 +21,11 @@ pub(crate) fn setup(archiving: &Archiving, changes: &[Change], location: &str, i
             (Some(name), Some(at)) => format!(", the last {} at {}", harmless(name), harmless(at)),
             _ => String::new(),
         };
-        return format!("{} into {location}: {files}{last}.\n", paint(GOOD, "The server archives its log"));
+        let state = match archiving.archiver.is_failing {
+            true => paint(BAD, "The server fails to archive its log"),
+            false => paint(GOOD, "The server archives its log"),
+        };
+        return format!("{state} into {location}: {files}{last}.\n");
     }
     let mut text = format!("{} into {location} yet.\n", paint(CHANGE, "The server does not archive its log"));
     text.push_str(if is_private { "It is told:\n\n" } else { "As a superuser, in psql:\n\n" });
@@ -46,6 +50,9 @@ pub(crate) fn setup(archiving: &Archiving, changes: &[Change], location: &str, i
     }
     text
 }
+
+/// How the private cluster is told all of it.
+pub(crate) const UNASKED: &str = "\n  pgisle backup wal-setup -auto-approve   does all of it\n";
 
 /// `backup list`: which times can be recovered.
 pub(crate) fn list(archive: &WalListing, windows: &[Window]) -> String {

@@ -31,6 +31,23 @@ async fn times_that_cannot_be_reached_are_told() {
 }
 
 #[tokio::test]
+async fn an_archiving_that_fails_is_named_and_not_waited_for() {
+    let site = Site::new(None).await;
+    site.back_up().await;
+    site.cluster.reload_with("archive_command", "false").await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let at = site.now().await;
+    let started = std::time::Instant::now();
+    let (code, error) = site.refused(&["restore", "orders", "-at", &at, "-auto-approve"]);
+    assert_eq!(code, "PI0858", "{error}");
+    assert!(error.to_string().contains("its archive_command has failed"), "{error}");
+    assert!(error.to_string().contains("pgisle backup wal-setup"), "{error}");
+    // The server tries every minute, and does not succeed by itself.
+    assert!(started.elapsed().as_secs() < 50, "{:?}", started.elapsed());
+    site.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn a_gap_is_named_and_so_is_damage() {
     let site = Site::new(None).await;
     site.back_up().await;

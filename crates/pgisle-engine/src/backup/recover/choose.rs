@@ -7,6 +7,7 @@ use super::error::RecoverError;
 use crate::backup::cluster::{self, ClusterBackup};
 use crate::backup::store::BackupStore;
 use crate::backup::wal::{self, WalListing, catalog};
+use crate::event::{Event, Events};
 use crate::postgres::ConnectOptions;
 
 /// What is wanted.
@@ -31,7 +32,7 @@ pub(super) struct Chosen {
 }
 
 /// Chooses, and refuses what cannot be reached before anything is unpacked.
-pub(super) async fn choose(wanted: &Wanted<'_>) -> Result<Chosen, RecoverError> {
+pub(super) async fn choose(wanted: &Wanted<'_>, events: Events<'_>) -> Result<Chosen, RecoverError> {
     let &Wanted { store, connect, at, now } = wanted;
     if at.moment() > now {
         return Err(RecoverError::Future { at, now });
@@ -50,6 +51,7 @@ pub(super) async fn choose(wanted: &Wanted<'_>) -> Result<Chosen, RecoverError> 
     let mut is_flushed = false;
     let mut until = path.reaches(store, &archive, at).await?;
     if until.is_none() {
+        events(Event::Restoring("waiting for the server to archive its log"));
         until = wal::setup::flush(connect, store).await?;
         is_flushed = until.is_some();
         archive = catalog::list(store).await?;
@@ -60,7 +62,8 @@ pub(super) async fn choose(wanted: &Wanted<'_>) -> Result<Chosen, RecoverError> 
             Some(last) => catalog::archived(store, &archive, last).await?,
             None => None,
         };
-        return Err(RecoverError::Ends { at, last: last.map(|last| format!("about {last}")) });
+        let obstacle = wal::setup::look(connect).await.ok().and_then(|archiving| archiving.obstacle());
+        return Err(RecoverError::Ends { at, last: last.map(|last| format!("about {last}")), obstacle });
     };
     if let Some(missing) = first_missing(&archive.names(), &history, size, backup.manifest.stop_lsn, until) {
         let before = size.number(missing).checked_sub(1).map(|number| history.segment(size, number));

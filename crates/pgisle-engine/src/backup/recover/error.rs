@@ -48,6 +48,8 @@ pub enum RecoverError {
         at: PointInTime,
         /// The last transaction, or when the last segment was archived.
         last: Option<String>,
+        /// Why the server archives nothing, where it says so.
+        obstacle: Option<String>,
     },
     /// The time is before the backup's own end, by the log's account.
     #[error("the backup of the cluster was not complete at {0}")]
@@ -118,8 +120,14 @@ impl RecoverError {
                     .hint("Give a time before the gap, or one after the next backup of the cluster:")
                     .command("pgisle backup list")
             }
-            Self::Ends { last, .. } => {
+            Self::Ends { last, obstacle, .. } => {
                 let last = last.as_ref().map_or_else(String::new, |last| format!("It reaches to {last}. "));
+                if let Some(obstacle) = obstacle {
+                    return of(Code::RECOVER_END)
+                        .detail(format!("{last}{obstacle}"))
+                        .hint("See to the archiving, and try again:")
+                        .command("pgisle backup wal-setup");
+                }
                 of(Code::RECOVER_END)
                     .detail(format!("{last}The server has archived nothing that was written later."))
                     .hint("Give an earlier time, or have a DBA run this and try again; `pgisle backup wal-setup` looks at the archiving:")

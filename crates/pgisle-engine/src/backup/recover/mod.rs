@@ -100,7 +100,7 @@ pub async fn recover(request: &Request<'_>, events: Events<'_>) -> Result<Recove
     events(Event::Restoring("choosing a backup of the cluster"));
     let place = Place::take(request.project, request.spec.settings.environment).await?;
     let wanted = Wanted { store: request.store, connect: request.connect, at: request.at, now: crate::clock::now() };
-    let chosen = choose::choose(&wanted).await?;
+    let chosen = choose::choose(&wanted, events).await?;
     let manifest = &chosen.backup.manifest;
     let installation = Installation::find(Some(manifest.server_major)).await.map_err(RecoverError::Server)?;
     let live = Live::ask(request.connect).await?;

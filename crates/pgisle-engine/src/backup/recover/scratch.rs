@@ -231,7 +231,7 @@ impl Scratch<'_> {
             }
             _ => {
                 let mut last = log_tail.lines().filter_map(|line| line.split_once("last completed transaction was at log time "));
-                RecoverError::Ends { at, last: last.next_back().map(|(_, time)| time.trim().to_owned()) }
+                RecoverError::Ends { at, last: last.next_back().map(|(_, time)| time.trim().to_owned()), obstacle: None }
             }
         }
     }

@@ -8,6 +8,7 @@ use pgisle_core::backup::wal::setup::{Change, PARAMETERS, changes};
 use pgisle_core::backup::wal::{Segment, WalName};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{SEAL, key};
 use crate::backup::store::{BackupStore, StoreError};
@@ -40,6 +41,12 @@ const ARCHIVE_PATIENCE: Duration = Duration::from_secs(75);
 
 /// Between two looks whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Between two questions whether it fails.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// So often a server tries a command in a row before it waits for a minute: one that has failed as often will not succeed by itself.
+const FAILURES_IN_A_ROW: u64 = 3;
 
 /// Whether a server archives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,6 +122,17 @@ impl Archiving {
         changes(&self.settings, command)
     }
 
+    /// Why nothing comes, where that is known.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        if !self.is_on() {
+            return Some("The server does not archive its log.".to_owned());
+        }
+        let Archiver { last_failed, failed, is_failing, .. } = &self.archiver;
+        let file = last_failed.as_deref().unwrap_or("a file");
+        is_failing.then(|| format!("The server cannot archive {file}: its archive_command has failed {failed} times."))
+    }
+
     /// What is wrong with an archiver that is on.
     #[must_use]
     pub fn findings(&self) -> Vec<Diagnostic> {
@@ -152,11 +170,13 @@ pub async fn change(connect: &ConnectOptions, changes: &[Change]) -> Result<(), 
     Ok(())
 }
 
-/// Has a server archive what it has written until now, and waits until that is in the archive. None when this login may not.
+/// Has a server archive what it has written until now, and waits until that is in the archive. None when this login may not, and when
+/// the server does not archive or fails at it.
 ///
 /// # Errors
 /// The store cannot be read. A server that does not archive is no error here: whoever needs what it has will miss it.
 pub async fn flush(connect: &ConnectOptions, store: &BackupStore) -> Result<Option<Segment>, StoreError> {
+    let Ok(before) = look(connect).await else { return Ok(None) };
     let switched = async {
         let session = Box::pin(Session::connect(connect)).await.ok()?;
         session.query(LEAVE_A_TIME, &[]).await.ok()?;
@@ -165,10 +185,18 @@ pub async fn flush(connect: &ConnectOptions, store: &BackupStore) -> Result<Opti
         WalName::parse(rows?.first()?.try_get(0).ok()?)
     };
     let Some(name @ WalName::Segment(segment)) = switched.await else { return Ok(None) };
-    let started = tokio::time::Instant::now();
-    while started.elapsed() < ARCHIVE_PATIENCE {
+    let (started, mut looked) = (Instant::now(), Instant::now());
+    while before.is_on() && started.elapsed() < ARCHIVE_PATIENCE {
         if is_there(store, name).await? {
             return Ok(Some(segment));
+        }
+        if looked.elapsed() >= ASK_EVERY {
+            let fails =
+                |now: &Archiving| now.archiver.is_failing && now.archiver.failed >= before.archiver.failed + FAILURES_IN_A_ROW;
+            if look(connect).await.as_ref().is_ok_and(fails) {
+                return Ok(None);
+            }
+            looked = Instant::now();
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
