@@ -94,6 +94,7 @@ pub(crate) fn cluster_backup(backup: &ClusterBackup) -> Value {
         "stop_lsn": manifest.stop_lsn,
         "databases": manifest.databases,
         "files": manifest.files,
+        "has_settings": manifest.has_settings,
         "has_role_passwords": manifest.has_role_passwords,
         "bytes": manifest.stored_bytes(),
         "base": manifest.base,

@@ -21,6 +21,8 @@ const LABEL: &str = "backup_label";
 const CONTROL: &str = "global/pg_control";
 /// Not empty where there are tablespaces.
 const TABLESPACES: &str = "tablespace_map";
+/// The server's settings, which some systems keep outside of the data directory.
+pub const SETTINGS: &str = "postgresql.conf";
 /// The folder of the write-ahead log, which is not listed.
 const WAL: &[u8] = b"pg_wal/";
 
@@ -81,6 +83,8 @@ pub struct Base {
     pub since: Option<Lsn>,
     /// How many files it has, those of the write-ahead log included.
     pub files: u64,
+    /// Whether the server's settings are in it.
+    pub has_settings: bool,
     /// `backup_manifest`, as it came.
     pub manifest: Vec<u8>,
 }
@@ -203,7 +207,8 @@ impl Gathered {
         }
         self.look_for_wal(span)?;
         let files = self.files.len() as u64;
-        Ok(Base { system_identifier: identifier, span, checkpoint, since, files, manifest })
+        let has_settings = self.files.contains_key(SETTINGS.as_bytes());
+        Ok(Base { system_identifier: identifier, span, checkpoint, since, files, has_settings, manifest })
     }
 
     /// Looks for every segment between start and stop.

@@ -60,6 +60,8 @@ pub struct ClusterManifest {
     pub databases: Vec<DatabaseThere>,
     /// Files in the data directory.
     pub files: u64,
+    /// Whether the server's settings (`postgresql.conf`) are in it; some systems keep them elsewhere.
+    pub has_settings: bool,
     /// Whether the script of roles holds the password verifiers, which only a superuser can read. The data always does.
     pub has_role_passwords: bool,
     /// The data directory as a tar.
@@ -245,6 +247,7 @@ mod tests {
             has_page_checksums: true,
             databases: Vec::new(),
             files: 1000,
+            has_settings: true,
             has_role_passwords: true,
             base: object("base.tar.zst"),
             backup_manifest: object("backup_manifest.zst"),

@@ -290,6 +290,8 @@ codes! {
         "The folder is not empty or cannot be written, or pg_combinebackup failed. Only an empty or new folder is unpacked into, and what was begun there is taken away again.";
     CLUSTER_CHECK = "PI0847", "what was unpacked is not a whole data directory",
         "pg_verifybackup found a file or a part of the write-ahead log that is not as the server sent it. The backup no longer counts for retention. Make a new one, and look at the disk.";
+    CLUSTER_OUTSIDE = "PI0848", "the server's settings are not in the backup",
+        "postgresql.conf, and most likely pg_hba.conf, lie outside of the data directory, as Debian's packages have it, and pg_basebackup copies the data directory alone. Back their folder up with the machine's other configuration.";
 
     // The archive of the write-ahead log, and recovery in time.
     WAL_ARCHIVE = "PI0850", "a file of the write-ahead log was not archived",

@@ -182,7 +182,7 @@ impl Status {
 
 impl ClusterStatus {
     fn of(made: &ClusterMade) -> Self {
-        let ClusterMade { backup, duration_ms } = made;
+        let ClusterMade { backup, duration_ms, warnings: _ } = made;
         let manifest = &backup.manifest;
         Self {
             id: Some(manifest.id.clone()),

@@ -36,6 +36,7 @@ pub(super) async fn create(session: &Session, args: &Args) -> Result<Report, Vec
         .human(human::cluster::made(&made, &store.location()))
         .member("store", store.location())
         .member("cluster", json::cluster_backup(&made.backup))
+        .diagnostics(made.warnings)
         .diagnostics(warnings)
         .diagnostics(project.warnings))
 }

@@ -29,7 +29,7 @@ use crate::view::human;
 /// An encrypted backup is decrypted when the private key is at hand; without it, it is what was written, to the last byte, and more
 /// cannot be said.
 ///
-/// The newest backup of the whole cluster is read back with them, or alone with -cluster. With -deep it is unpacked into a temporary
+/// The newest backup of the whole cluster, with those that it stands on, is read back with them, or alone with -cluster. With -deep it is unpacked into a temporary
 /// folder, too, with all that it stands on, and pg_verifybackup goes through every file and the write-ahead log.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:

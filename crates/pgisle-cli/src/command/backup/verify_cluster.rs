@@ -1,7 +1,10 @@
 //! `pgisle backup verify` of the whole cluster's backups.
 
+use std::collections::BTreeSet;
+
+use pgisle_core::backup::BackupId;
 use pgisle_core::diagnostic::{Code, Diagnostic};
-use pgisle_engine::backup::cluster::{self, Checked, ClusterBackup, ClusterListing};
+use pgisle_engine::backup::cluster::{self, Checked, ClusterBackup};
 use pgisle_engine::backup::verify::Depth;
 use pgisle_engine::backup::{BackupError, BackupStore};
 use serde_json::{Value, json};
@@ -13,7 +16,8 @@ use crate::view::human::cluster::Proved;
 
 /// What is to be read back.
 pub(super) struct Chosen {
-    backups: Vec<ClusterBackup>,
+    /// Each with whether it was asked for itself, and is not only what another stands on.
+    backups: Vec<(ClusterBackup, bool)>,
     damaged: Vec<Diagnostic>,
 }
 
@@ -31,14 +35,18 @@ pub(super) async fn choose(store: &BackupStore, is_wanted: bool, args: &Args) ->
         return Ok(None);
     }
     let listing = cluster::list(store).await.map_err(|error| vec![error.diagnostic()])?;
-    let ClusterListing { backups, damaged, leftovers: _ } = listing;
-    let damaged = damaged.into_iter().filter(|damage| args.fits(&damage.id));
+    let damaged = listing.damaged.iter().filter(|damage| args.fits(&damage.id)).cloned();
     let damaged: Vec<Diagnostic> = damaged.map(|damage| BackupError::from(damage).diagnostic()).collect();
-    let mut backups: Vec<ClusterBackup> = backups.into_iter().filter(|backup| args.fits(backup.id())).collect();
+    let mut chosen: Vec<&ClusterBackup> = listing.backups.iter().filter(|backup| args.fits(backup.id())).collect();
     if args.backup.is_none() && !args.all {
-        let newest = backups.len().saturating_sub(1);
-        backups.drain(..newest);
+        let newest = chosen.len().saturating_sub(1);
+        chosen.drain(..newest);
     }
+    // What one stands on is as good as a part of it.
+    let asked: BTreeSet<&BackupId> = chosen.iter().map(|backup| backup.id()).collect();
+    let needed: BTreeSet<&BackupId> = chosen.into_iter().flat_map(|backup| listing.chain(backup)).map(ClusterBackup::id).collect();
+    let needed = listing.backups.iter().filter(|backup| needed.contains(backup.id()));
+    let backups: Vec<_> = needed.map(|backup| (backup.clone(), asked.contains(backup.id()))).collect();
     Ok((!backups.is_empty() || !damaged.is_empty()).then_some(Chosen { backups, damaged }))
 }
 
@@ -46,11 +54,11 @@ pub(super) async fn choose(store: &BackupStore, is_wanted: bool, args: &Args) ->
 pub(super) async fn read(store: &BackupStore, chosen: Option<Chosen>, is_deep: bool, progress: &Progress<'_>) -> Read {
     let Some(Chosen { backups, damaged }) = chosen else { return Read::default() };
     let mut read = Read { failures: damaged, ..Read::default() };
-    let total = backups.iter().map(|backup| backup.manifest.stored_bytes()).sum();
+    let total = backups.iter().map(|(backup, _)| backup.manifest.stored_bytes()).sum();
     let mut before = 0;
-    for backup in backups {
+    for (backup, is_asked) in backups {
         let seen = |bytes| progress.flow(before + bytes, total, "the whole cluster");
-        match one(store, &backup, is_deep, &seen, progress).await {
+        match one(store, &backup, is_deep && is_asked, &seen, progress).await {
             Ok((depth, checked)) => {
                 read.warnings.extend(checked.and_then(unchecked));
                 before += backup.manifest.stored_bytes();

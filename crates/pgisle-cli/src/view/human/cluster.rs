@@ -16,7 +16,7 @@ pub(crate) type Proved = (ClusterBackup, Depth, Option<Checked>);
 
 /// After `backup create -cluster`.
 pub(crate) fn made(made: &ClusterMade, location: &str) -> String {
-    let ClusterMade { backup, duration_ms } = made;
+    let ClusterMade { backup, duration_ms, warnings: _ } = made;
     let mut row = own_cells(backup);
     row.extend(size_cells(backup));
     row.push(format!("{}.{} s", duration_ms / 1000, duration_ms % 1000 / 100));

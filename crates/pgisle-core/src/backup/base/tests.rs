@@ -1,5 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use proptest::prelude::*;
+
 use super::super::tar::tests::tar;
 use super::*;
 
@@ -68,7 +70,7 @@ fn a_whole_one_is_understood() {
     let place = |text: &str| Lsn::parse(text).unwrap();
     assert_eq!(base.span, Span { timeline: 1, start: place("0/200028"), stop: place("0/300100") });
     assert_eq!((base.checkpoint, base.since, base.files), (place("0/200080"), None, 8));
-    assert!(base.manifest.ends_with(b"\"}\n"));
+    assert!(base.manifest.ends_with(b"\"}\n") && !base.has_settings);
     let incremental = base_with("0/300100", |files| {
         let label = format!("{LABEL_TEXT}INCREMENTAL FROM LSN: 0/100028\nINCREMENTAL FROM TLI: 1\n");
         let old = place_of_label(files);
@@ -164,4 +166,29 @@ fn names_that_are_no_text_are_listed_in_digits() {
     assert_eq!(decoded("62c3"), Some(vec![0x62, 0xC3]));
     assert_eq!(decoded("6"), None);
     assert_eq!(decoded("6x"), None);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
+        prop_assert!(read(bytes.as_slice()).is_err());
+    }
+
+    /// What differs is told, or lies where it makes no difference: in what fills up blocks, and in the log, which carries checksums of
+    /// its own.
+    #[test]
+    fn whatever_changes_it_stays_what_it_was_or_is_refused(place in any::<prop::sample::Index>(), bit in 0_u8..8, cut in any::<bool>()) {
+        let whole = base_with("0/300100", |_| {});
+        let mut changed = whole.clone();
+        let place = place.index(whole.len());
+        if cut {
+            changed.truncate(place);
+        } else {
+            changed[place] ^= 1 << bit;
+        }
+        if let Ok(found) = read(changed.as_slice()) {
+            prop_assert!(!cut);
+            prop_assert_eq!(found, read(whole.as_slice()).unwrap());
+        }
+    }
 }

@@ -14,7 +14,7 @@ use pgisle_core::name::{DatabaseName, ServiceName};
 use pgisle_core::spec::Spec;
 
 use super::catalog::{self, ClusterBackup, ClusterListing, folder};
-use super::preflight::{Facts, clock};
+use super::preflight::{Facts, clock, keep_log, let_log_go};
 use crate::backup::catalog::{MANIFEST, Proof};
 use crate::backup::create::dump::{Leashes, SECOND_WAIT, flatten, random, recipients, sentence};
 use crate::backup::create::pipeline::{Gauge, Pour, PourError, Poured, pack, pour};
@@ -56,6 +56,8 @@ pub struct ClusterMade {
     pub backup: ClusterBackup,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+    /// What is to be said about it.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// What a run works with.
@@ -92,7 +94,17 @@ pub async fn create(request: &ClusterRequest<'_>, events: Events<'_>) -> Result<
     let lock = RunLock::acquire_scope(Scope::Backup, request.connect, "backup", request.lock_timeout, &waiting);
     let lock = Box::pin(lock).await.map_err(|error| vec![error.diagnostic()])?;
     let backup = Box::pin(create_locked(request, lock, events)).await?;
-    Ok(ClusterMade { backup, duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX) })
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let warnings = if backup.manifest.has_settings { Vec::new() } else { vec![settings_outside()] };
+    Ok(ClusterMade { backup, duration_ms, warnings })
+}
+
+fn settings_outside() -> Diagnostic {
+    Diagnostic::warning(Code::CLUSTER_OUTSIDE, "the server's settings are not in the backup")
+        .about("cluster")
+        .detail("postgresql.conf lies outside of the data directory, and only that is copied.")
+        .hint("Back its folder up with the machine's other configuration. It is:")
+        .command("SHOW config_file;")
 }
 
 async fn create_locked(request: &ClusterRequest<'_>, lock: RunLock, events: Events<'_>) -> Result<ClusterBackup, Vec<Diagnostic>> {
@@ -209,8 +221,12 @@ async fn write(run: &Run<'_>, id: &BackupId, begun: Moment, gauge: &Arc<Gauge>) 
     // First what takes no time, so that what would fail does so at once.
     let globals = write_globals(run, id).await?;
     fault::stage("cluster.globals");
+    let keeper = keep_log(run.lock.session(), id).await;
     let base = write_base(run, id, gauge).await?;
     fault::stage("cluster.base");
+    if let Some(name) = keeper {
+        let_log_go(run.lock.session(), &name).await;
+    }
     let stopped = Moment::from_unix_s(clock(run.lock.session()).await?);
     check_identity(run, &base.content)?;
     let writer = writer(run, id, BACKUP_MANIFEST, base.content.manifest.len() as u64).await?;
@@ -368,6 +384,7 @@ fn manifest(run: &Run<'_>, written: Written) -> ClusterManifest {
         has_page_checksums: run.facts.has_page_checksums,
         databases: databases(run),
         files: base.content.files,
+        has_settings: base.content.has_settings,
         has_role_passwords: run.facts.is_superuser,
         base: object(BASE, &|name| base.object(name, Compression::Zstd, is_encrypted)),
         backup_manifest: object(BACKUP_MANIFEST, &|name| backup_manifest.object(name, Compression::Zstd, is_encrypted)),
@@ -435,8 +452,13 @@ fn program_diagnostic(said: &str) -> Diagnostic {
         || said.contains("could not find WAL file")
     {
         return failed
-            .hint("The server removed write-ahead log while it was being copied. Have it keep more, then try again:")
+            .hint("The server had no replication slot to spare, and removed write-ahead log while it was being copied. Raise max_replication_slots, or have it keep more:")
             .command("ALTER SYSTEM SET wal_keep_size = '4GB'; SELECT pg_reload_conf();");
+    }
+    if said.contains("checksum") {
+        return failed.hint(
+            "A page of the data is damaged on the server's disk; the message and the server's log name the file. Earlier backups have it as it was.",
+        );
     }
     if said.contains("summar") || said.contains("manifest") {
         return Diagnostic { code: Code::CLUSTER_INCREMENTAL, ..failed }

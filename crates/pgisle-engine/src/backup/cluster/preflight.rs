@@ -1,5 +1,6 @@
 //! What a server must allow before it is copied.
 
+use pgisle_core::backup::BackupId;
 use pgisle_core::backup::cluster::{self, INCREMENTAL_MAJOR};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{DatabaseName, RoleName};
@@ -138,6 +139,22 @@ impl Facts {
 
 fn database(row: &Row) -> Result<(DatabaseName, u32), tokio_postgres::Error> {
     Ok((DatabaseName::observed(row.try_get::<_, String>(0)?), row.try_get(1)?))
+}
+
+const KEEP_LOG: &str = "SELECT pg_catalog.pg_create_physical_replication_slot($1, true, true)";
+
+const LET_LOG_GO: &str = "SELECT pg_catalog.pg_drop_replication_slot($1)";
+
+/// Has the server keep the write-ahead log from here on for as long as this session lives: it is copied last, and checkpoints would
+/// remove it meanwhile. Where there is no slot left for that, it must do without.
+pub(super) async fn keep_log(session: &Session, id: &BackupId) -> Option<String> {
+    let name = format!("pgisle_{}", id.as_str().to_ascii_lowercase().replace('-', "_"));
+    session.query(KEEP_LOG, &[&name]).await.ok().map(|_| name)
+}
+
+/// Lets the server remove it again. Should that fail, it does so when the session ends.
+pub(super) async fn let_log_go(session: &Session, name: &str) {
+    let _ = session.query(LET_LOG_GO, &[&name]).await;
 }
 
 /// A name as a DBA pastes it.

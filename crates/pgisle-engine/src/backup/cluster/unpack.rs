@@ -4,7 +4,7 @@
 //! folder, each file must be new, and nobody else can enter the folder before all is written. So there is no link to follow.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pgisle_core::backup::base::{BaseError, Gathered};
+use pgisle_core::backup::base::{BaseError, Gathered, SETTINGS};
 use pgisle_core::backup::tar::{Kind, TarReader};
 
 use super::catalog::{self, ClusterBackup};
@@ -43,7 +43,8 @@ const SPACE_MARGIN_BYTES: u64 = 64 << 20;
 /// Bytes that were unpacked, and how many they will be.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
-/// Makes a startable data directory of a backup, and of those that it stands on. The folder must be empty or not there. All of it
+/// Makes a startable data directory of a backup, and of those that it stands on. Where the server had its settings elsewhere, it gets
+/// empty ones, with which nobody can log in. The folder must be empty or not there. All of it
 /// has mode 0700 or 0600, and where we are root, it belongs to the account that servers run as. Every file is compared with the list
 /// that the server made of it.
 ///
@@ -56,6 +57,19 @@ pub async fn unpack(
     identities: &IdentitySource,
     programs: &ClientPrograms,
     into: &Path,
+    progress: Progress<'_>,
+) -> Result<(), BackupError> {
+    put_together(store, backup, identities, programs, into, true, progress).await
+}
+
+/// Does it. `is_to_start` makes the settings that the server was without.
+pub(super) async fn put_together(
+    store: &BackupStore,
+    backup: &ClusterBackup,
+    identities: &IdentitySource,
+    programs: &ClientPrograms,
+    into: &Path,
+    is_to_start: bool,
     progress: Progress<'_>,
 ) -> Result<(), BackupError> {
     let listing = catalog::list(store).await?;
@@ -88,7 +102,7 @@ pub async fn unpack(
     }
     fault::stage("cluster.unpacked");
     let target = into.to_owned();
-    let finished = tokio::task::spawn_blocking(move || finish(&whole, &target)).await;
+    let finished = tokio::task::spawn_blocking(move || finish(&whole, &target, is_to_start)).await;
     finished.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(error.into()))
 }
 
@@ -296,8 +310,31 @@ fn write_all(tar: &mut TarReader<Counting>, gathered: &mut Gathered, folder: &Pa
     Ok(())
 }
 
+/// A server does not start without these, which some systems keep outside of the data directory.
+const SUBSTITUTES: [(&str, &str); 3] = [
+    (SETTINGS, "# Written by pgisle: the server that was backed up had its settings outside of the data directory.\n"),
+    (
+        "pg_hba.conf",
+        "# Written by pgisle: the server that was backed up had this file elsewhere. Nobody can log in yet.\nlocal all all reject\n",
+    ),
+    ("pg_ident.conf", "# Written by pgisle: the server that was backed up had this file elsewhere.\n"),
+];
+
+fn complete(folder: &Path) -> io::Result<()> {
+    for (name, text) in SUBSTITUTES {
+        match File::options().write(true).create_new(true).mode(FILE_MODE).open(folder.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            file => file?.write_all(text.as_bytes())?,
+        }
+    }
+    Ok(())
+}
+
 /// Sets modes and owner, from the bottom up, has all of it outlive a power cut, and puts it in its place.
-fn finish(whole: &Path, target: &Path) -> io::Result<()> {
+fn finish(whole: &Path, target: &Path, is_to_start: bool) -> io::Result<()> {
+    if is_to_start {
+        complete(whole)?;
+    }
     let account = Account::for_servers().map_err(io::Error::other)?;
     hand_over(whole, account.as_ref())?;
     #[cfg(target_os = "linux")]

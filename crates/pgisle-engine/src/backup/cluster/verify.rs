@@ -1,14 +1,15 @@
 //! Proving backups of the cluster.
 
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pgisle_core::backup::BackupId;
+use rustix::process::Pid;
 
 use super::catalog::{self, ClusterBackup};
-use super::unpack::{Progress, unpack};
+use super::unpack::{Progress, put_together};
 use crate::backup::catalog::{Proof, VERIFIED};
 use crate::backup::error::{BackupError, UnpackError};
 use crate::backup::store::BackupStore;
@@ -78,7 +79,7 @@ pub async fn verify_deep(
     let programs = programs.ok_or_else(missing)?;
     let scratch = Scratch::make(backup.id())?;
     let data = scratch.0.join("data");
-    if let Err(error) = unpack(store, backup, identities, &programs, &data, progress).await {
+    if let Err(error) = put_together(store, backup, identities, &programs, &data, false, progress).await {
         return Err(disprove(store, error).await?);
     }
     let checked = match check(&programs, backup, &scratch).await {
@@ -118,19 +119,22 @@ async fn disprove(store: &BackupStore, error: BackupError) -> Result<BackupError
     Ok(error)
 }
 
+/// What a private folder is called, before the backup's name and our process.
+const SCRATCH: &str = "pgisle-verify-";
+
 /// A private folder that goes when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn make(id: &BackupId) -> Result<Self, BackupError> {
-        let folder = std::env::temp_dir().join(format!("pgisle-verify-{id}-{}", std::process::id()));
-        let scratch = Self(folder);
-        DirBuilder::new().mode(0o700).create(&scratch.0).map_err(|error| {
-            // It is not ours, and stays.
-            let folder = scratch.0.clone();
-            BackupError::Unpack { id: id.clone(), folder, source: error.into() }
-        })?;
-        Ok(scratch)
+        let place = std::env::temp_dir();
+        clear(&place);
+        let folder = place.join(format!("{SCRATCH}{id}-{}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => Ok(Self(folder)),
+            // What is there is not ours, and stays.
+            Err(error) => Err(BackupError::Unpack { id: id.clone(), folder, source: error.into() }),
+        }
     }
 
     fn failed(&self, id: &BackupId, source: UnpackError) -> BackupError {
@@ -142,5 +146,19 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Best effort: it is a copy, and only we can read it.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes what runs that were killed have left: it is a whole cluster each. Best effort.
+fn clear(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)).and_then(|rest| rest.rsplit('-').next());
+        let Some(process) = process.and_then(|digits| digits.parse().ok()).and_then(Pid::from_raw) else { continue };
+        let is_gone = rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
+        let is_ours = entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == rustix::process::geteuid().as_raw());
+        if is_gone && is_ours {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }

@@ -70,7 +70,10 @@ async fn old_ones_go_and_the_full_one_below_a_kept_one_stays() {
 
 #[tokio::test]
 async fn the_outcome_is_written_down_for_those_who_were_not_there() {
-    let site = Site::new(&format!("backup_on_failure = \"echo \\\"$PGISLE_FAILURE\\\" >> $OUT\"\n{ONE}")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    let command = format!("printf %s \\\"$PGISLE_SERVICE:$PGISLE_FAILURE\\\" > {}", told.display());
+    let site = Site::new(&format!("backup_on_failure = \"{command}\"\n{ONE}")).await;
     let begun = clock::now();
     let made = cluster::create(&request(&site, false), &|_| {}).await;
     let status = Status::of_cluster(begun, &made);
@@ -94,6 +97,10 @@ async fn the_outcome_is_written_down_for_those_who_were_not_there() {
     let failed = cluster::create(&request(&site, true), &|_| {}).await;
     let status = Status::of_cluster(begun, &failed);
     assert!(!status.succeeded && status.failures().count() == 1, "{status:?}");
+    assert!(!told.exists());
+    assert_eq!(report::publish(&site.store, settings, &status).await, []);
+    let told = fs::read_to_string(told).unwrap();
+    assert!(told.starts_with(":PI0843 "), "{told}");
     let metrics = report::metrics(settings, &site.list().await, &list(&site).await, Some(&status));
     assert!(
         metrics.contains("pgisle_backup_cluster_last_run_success{project=\"link\",environment=\"development\"} 0\n"),

@@ -1,5 +1,6 @@
 //! Backups of a whole cluster: copied, unpacked, and started again.
 
+mod busy;
 mod damage;
 mod demands;
 mod kept;
