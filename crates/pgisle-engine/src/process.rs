@@ -20,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
 mod account;
-mod pipes;
 mod stream;
 
 pub use account::{Account, AccountError};

@@ -57,7 +57,8 @@ pub(super) fn read_script(name: String, stream: Stream) -> Parts {
 pub(super) fn read_archive(name: String, stream: Stream, program: &Installation, restored: &[i64]) -> Result<Parts, RestoreError> {
     let list = List::write(restored).map_err(|source| RestoreError::Read { name: name.clone(), source })?;
     let invocation = program.invocation("pg_restore").arguments(["--file=-", "--no-owner", "--no-tablespaces", "--use-list"]);
-    let (program, mut stdin, stdout) = invocation.argument(list.path()).start_piped()?;
+    let (input, mut stdin) = io::pipe().map_err(|source| RestoreError::Read { name: name.clone(), source })?;
+    let (program, stdout) = invocation.argument(list.path()).stream(Some(input))?;
     let fed = std::thread::spawn(move || {
         // The program gets the bare archive, whatever it lay in.
         decoded(stream).and_then(|mut stream| match io::copy(&mut stream, &mut stdin) {
