@@ -9,7 +9,8 @@ use pgisle_engine::backup::catalog::{Backup, Proof};
 use pgisle_engine::backup::create;
 use pgisle_testkit::Cluster;
 
-use super::site::{EVERYTHING, ONE, Site, TWO, failure, files, service};
+use super::NASTY;
+use super::site::{ONE, Site, TWO, failure, files, service};
 use crate::apply::Project;
 
 async fn raw(site: &Site, backup: &Backup) -> Vec<u8> {
@@ -27,7 +28,7 @@ async fn every_service_is_dumped_read_back_and_listed() {
         let cluster = Cluster::builder().major(major).start().await;
         let project = Project::new(&cluster, TWO);
         let site = Site::with(cluster, project).await;
-        site.fill("users", EVERYTHING).await;
+        site.fill("users", NASTY).await;
         let backups = site.backups().await;
         let names: Vec<&str> = backups.iter().map(|backup| backup.service().as_str()).collect();
         assert_eq!(names, ["chat", "users"]);
@@ -57,7 +58,7 @@ async fn an_administrator_who_is_no_superuser_dumps_as_the_owner() {
         let cluster = Cluster::builder().major(major).start().await;
         let project = Project::plain(&cluster, TWO).await;
         let site = Site::with(cluster, project).await;
-        site.fill("users", EVERYTHING).await;
+        site.fill("users", NASTY).await;
         let backups = site.backups().await;
         assert_eq!(backups[1].manifest.content.tables.iter().find(|table| table.name == "guarded").unwrap().rows, 2, "{major}");
     }
@@ -84,7 +85,7 @@ async fn what_row_security_would_hide_is_a_failure_and_not_a_smaller_backup() {
 #[tokio::test]
 async fn a_script_for_psql_has_the_same_content() {
     let mut site = Site::new(ONE).await;
-    site.fill("users", EVERYTHING).await;
+    site.fill("users", NASTY).await;
     let custom = site.backups().await.remove(0);
     site.format = DumpFormat::Plain;
     let plain = site.backups().await.remove(0);

@@ -6,7 +6,8 @@ use pgisle_core::name::ServiceName;
 use pgisle_engine::backup::catalog::{self, Backup};
 use pgisle_engine::backup::{BackupError, catalog::Listing};
 
-use super::site::{EVERYTHING, ONE, Site, TWO, service};
+use super::NASTY;
+use super::site::{ONE, Site, TWO, service};
 
 /// How many places of the data are tried; of the manifest it is every byte.
 const PLACES: usize = 300;
@@ -32,7 +33,7 @@ fn is_damaged<T: std::fmt::Debug>(result: &Result<T, BackupError>) -> bool {
 #[tokio::test]
 async fn any_flipped_bit_of_the_data_is_told() {
     let site = Site::new(ONE).await;
-    site.fill("users", EVERYTHING).await;
+    site.fill("users", NASTY).await;
     let backup = site.backups().await.remove(0);
     let path = site.folder_of(&backup).join(&backup.manifest.data.name);
     let length = std::fs::read(&path).unwrap().len();

@@ -5,7 +5,8 @@ use pgisle_core::plan::{DestroyScope, Target};
 use pgisle_engine::apply::{self, Applied, Intent, Request};
 use pgisle_testkit::Cluster;
 
-use super::site::{EVERYTHING, Site, TWO, service};
+use super::NASTY;
+use super::site::{Site, TWO, service};
 use crate::apply::{Project, rendered};
 
 async fn destroy(site: &Site) -> Applied {
@@ -35,7 +36,7 @@ async fn site(is_plain: bool, major: u32) -> Site {
 async fn what_a_proved_backup_holds_is_dropped_and_nothing_else_is() {
     for (number, major) in pgisle_testkit::majors().await.into_iter().enumerate() {
         let site = site(number % 2 == 1, major).await;
-        site.fill("users", EVERYTHING).await;
+        site.fill("users", NASTY).await;
         let text = refusal(&site).await;
         assert!(text.contains("PI0312") && text.contains("There is no proved backup of it in"), "{text}");
         assert!(text.contains("pgisle backup create -service=users"), "{text}");

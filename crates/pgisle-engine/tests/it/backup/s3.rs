@@ -10,7 +10,8 @@ use pgisle_engine::process::Invocation;
 use pgisle_testkit::skip;
 use tempfile::TempDir;
 
-use super::site::{EVERYTHING, Site, TWO, files};
+use super::NASTY;
+use super::site::{Site, TWO, files};
 use pgisle_engine::local::find_program;
 
 const KEY: &str = "pgisle";
@@ -83,7 +84,7 @@ async fn objects_are_whole_or_not_there() {
 async fn backups_are_made_listed_verified_and_pruned_there() {
     let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
     let mut site = Site::new(TWO).await;
-    site.fill("users", EVERYTHING).await;
+    site.fill("users", NASTY).await;
     site.fill("chat", "CREATE TABLE large AS SELECT g, md5('a' || g) || md5('b' || g) AS x FROM generate_series(1, 300000) AS g")
         .await;
     site.store = server.store(SECRET);

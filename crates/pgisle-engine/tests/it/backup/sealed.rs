@@ -6,7 +6,8 @@ use pgisle_engine::backup::BackupError;
 use pgisle_engine::backup::verify::Depth;
 use pgisle_engine::credential::IdentitySource;
 
-use super::site::{EVERYTHING, Site};
+use super::NASTY;
+use super::site::Site;
 
 pub(super) fn key(identity: &Identity) -> IdentitySource {
     let text = identity.to_string().expose_secret().to_owned();
@@ -18,7 +19,7 @@ async fn an_encrypted_backup_opens_to_its_recipients_alone() {
     let (one, other, stranger) = (Identity::generate(), Identity::generate(), Identity::generate());
     let recipients = format!("backup_recipients = [\"{}\", \"{}\"]\n", one.to_public(), other.to_public());
     let mut site = Site::new(&format!("{recipients}service \"users\" {{\n}}\n")).await;
-    site.fill("users", EVERYTHING).await;
+    site.fill("users", NASTY).await;
     // The machine that makes it has no private key: what was written is compared, and counts.
     let backup = site.backups().await.remove(0);
     assert!(backup.manifest.data.is_encrypted && backup.verified.is_some());

@@ -20,7 +20,8 @@ use pgisle_engine::credential::IdentitySource;
 use pgisle_engine::local::ClientPrograms;
 use pgisle_testkit::Cluster;
 
-use super::site::{EVERYTHING, ONE, Site, TWO, service};
+use super::NASTY;
+use super::site::{ONE, Site, TWO, service};
 use crate::apply::{Project, rendered};
 
 /// A site on a server of this major version.
@@ -91,7 +92,7 @@ fn is_private(path: &Path) {
 async fn a_cluster_comes_back_on_every_major_with_what_changed_since() {
     for major in pgisle_testkit::majors().await {
         let site = site_on(major, TWO).await;
-        site.fill("users", EVERYTHING).await;
+        site.fill("users", NASTY).await;
         site.fill("chat", "CREATE TABLE lines AS SELECT g, md5(g::text) AS x FROM generate_series(1, 5000) AS g").await;
         let full = create(&site).await;
         let manifest = &full.manifest;
