@@ -128,9 +128,12 @@ fn run(path: &Path) -> String {
     faults
 }
 
-/// `starting: after 5 s`, as progress is told where there is no terminal.
+/// `starting: after 5 s`, or `copying: 45 of 100 after 5 s, 28 MB of 62 MB`, as progress is told where there is no terminal.
 fn is_progress(line: &str) -> bool {
-    line.split_once(": after ").and_then(|(_, rest)| rest.strip_suffix(" s")).is_some_and(|number| number.parse::<u32>().is_ok())
+    let Some((_, rest)) = line.split_once(": ") else { return false };
+    let Some((far, rest)) = rest.split_once("after ") else { return false };
+    let seconds = rest.split_once(" s").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+    seconds && (far.is_empty() || far.contains(" of "))
 }
 
 /// A place with what the pages use besides pgisle.
