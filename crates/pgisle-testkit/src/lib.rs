@@ -17,13 +17,16 @@
 mod certificate;
 mod cluster;
 mod guard;
+mod ledger;
 mod nursery;
 mod report;
 
 pub use certificate::{ClientCertificate, ServerCertificate, Tls};
 pub use cluster::{Builder, Cluster, SUPERUSER};
+pub use ledger::{Homes, Ledger, Watch, Writer};
 pub use pgisle_engine::local::Installation;
 pub use report::skipped;
+pub use tokio_postgres::Config;
 
 /// All installations of PostgreSQL on this machine, best first.
 pub async fn installations() -> &'static [Installation] {

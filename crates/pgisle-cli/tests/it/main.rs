@@ -16,4 +16,5 @@ mod program;
 mod recovery;
 mod reference;
 mod restore;
+mod split;
 mod wrong_files;

@@ -153,6 +153,11 @@ pub fn drop_fence(schema: &str, table: &str) -> Statement {
     Statement::new("DROP TRIGGER IF EXISTS pgisle_split_fence ON ").table(schema, table)
 }
 
+/// The tables of this database that have a fence: schema, name, and whether it holds for everyone.
+pub const FENCED: &str = "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, t.tgenabled = 'A' FROM pg_catalog.pg_trigger AS t \
+    JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+    WHERE t.tgname = 'pgisle_split_fence' AND NOT t.tgisinternal ORDER BY 1, 2";
+
 /// Lets a service's owner role into the shared database, for as long as its tables are there: the service can use its own logins
 /// before its home moves, and has nothing to change when it does.
 #[must_use]

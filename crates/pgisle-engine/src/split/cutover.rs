@@ -10,9 +10,10 @@ use pgisle_core::plan::{Action, Blocked, DatabaseChange};
 use pgisle_core::split::{Job, JobState, Phase, Schema, Strategy};
 use pgisle_core::sql::content::sequence_state;
 use pgisle_core::sql::restore::rename_database;
-use pgisle_core::sql::split::{DROP_PROGRESS, EXPORT_SNAPSHOT, Gate, drop_constraint, set_local_lock_timeout, set_sequence};
+use pgisle_core::sql::split::{EXPORT_SNAPSHOT, Gate, drop_constraint, set_local_lock_timeout, set_sequence};
 
 use super::follow::{Follower, Keeper, log_end};
+use super::guard::{self, Seal};
 use super::hold::{self, Barrier};
 use super::receipt::{self, Receipt};
 use super::run::{Ground, copy_rows, create_slot, drop_slot, publish, wrong_state};
@@ -104,6 +105,8 @@ struct Ready {
     /// What follows the changes; none when the rows are yet to be copied.
     follower: Option<Follower>,
     wanted: swap::Wanted,
+    /// Keeps everyone out of the tables of the new home until they are noted.
+    seal: Option<Seal>,
     outgoing: DatabaseName,
     /// On the shared database, for the lock and the commit.
     decider: Session,
@@ -153,11 +156,11 @@ async fn conclude(
     journal::settle(&mut control, &cut.job).await?;
     drop_slot(&mut control, &cut.job.slot()).await?;
     control.close().await;
-    let home = request.session(&cut.job.database).await?;
-    home.batch(DROP_PROGRESS).await.map_err(SplitError::query("clear up in the new home"))?;
-    home.close().await;
     let mut session = Session::connect(site.connect()).await?;
     let inventory = inspect_shared(&session).await?;
+    if let Err(error) = guard::lower(request, &cut.job, inventory.admin.superuser, journal::FENCE_ATTEMPTS).await {
+        cut.diagnostics.push(fence_stays(&error.diagnostic(), &cut.job));
+    }
     // The one that was the service's, empty and closed since the home moved, among them.
     fill::clean(site, &mut session, &inventory).await?;
     session.close().await;
@@ -170,6 +173,14 @@ async fn conclude(
         cut.diagnostics.push(warning);
     }
     Ok(cut)
+}
+
+/// The fence of the new home's first moments stands open, and does no harm.
+fn fence_stays(error: &Diagnostic, job: &Job) -> Diagnostic {
+    Diagnostic::warning(error.code, error.summary.clone())
+        .detail("It stands open and costs a look at a sequence for each statement that writes.")
+        .hint("Finalize takes it off, and so does:")
+        .command(format!("pgisle split cutover {}", job.service))
 }
 
 async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: Events<'_>) -> Result<Ready, SplitError> {
@@ -192,6 +203,7 @@ async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: 
         return Err(wrong_state(&job, "cut over"));
     }
     check_tables(&job, &ground)?;
+    journal::fence_all(&mut control, &job, &ground).await?;
     events(Event::Restoring("reading the definitions"));
     let schema = fill::read_schema(request, &ground.moved, ground.server_major(), ground.is_superuser).await?;
     let (stage, follower) = if job.strategy == Strategy::Stream {
@@ -215,7 +227,7 @@ async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: 
     let outgoing = free_name(&inventory, &request.service.database);
     let decider = request.session(request.shared()).await?;
     session.close().await;
-    Ok(Ready { job, ground, schema, stage, follower, wanted, outgoing, decider, control, diagnostics: Vec::new() })
+    Ok(Ready { job, ground, schema, stage, follower, wanted, seal: None, outgoing, decider, control, diagnostics: Vec::new() })
 }
 
 /// What moves must be what the split began with.
@@ -263,6 +275,10 @@ async fn pause(
             keep_way_back(site, &ready.ground, &mut ready.job, &ready.stage).await?;
         }
         follower.tighten().await?;
+    }
+    if !is_rehearsal {
+        let Ready { ground, job, stage, .. } = &*ready;
+        ready.seal = Some(Seal::prepare(request, job, &stage.database, ground.is_superuser).await?);
     }
     events(Event::Restoring("holding writers off"));
     let paused = request.pause().await?;
@@ -400,7 +416,10 @@ async fn sever(request: &Request<'_>, ready: &mut Ready) -> Result<(), SplitErro
 /// The commit that moves the home, and what can only be done just before and just behind it.
 async fn move_home(site: &Site<'_>, request: &Request<'_>, ready: &mut Ready) -> Result<receipt::Held, SplitError> {
     let live = request.service.database.clone();
-    let failed = || SplitError::query("move the service's home");
+    let shut = match ready.seal.take() {
+        Some(seal) => Some(seal.shut(&ready.job).await?),
+        None => None,
+    };
     leave(site, &ready.stage.database).await?;
     let mut other = Session::connect(site.connect()).await?;
     let numbers = [swap::number_of(&other, &live).await?, swap::number_of(&other, &ready.stage.database).await?];
@@ -421,12 +440,12 @@ async fn move_home(site: &Site<'_>, request: &Request<'_>, ready: &mut Ready) ->
     ready.job = cut;
     fault::stage("split.cut");
     let held = receipt::Held::open(request, &ready.job).await?;
-    journal::settle(&mut ready.control, &ready.job).await?;
-    let grants = ready.wanted.outside.iter().filter(|action| !is_mark(action));
-    for statement in grants.flat_map(Action::statements) {
-        other.run(statement.expose()).await.map_err(failed())?;
-        fault::after(fault::Moment::Statement);
+    if let Some(shut) = shut {
+        // If this does not reach the server, the end of the session does the same.
+        let _open = shut.batch("ROLLBACK").await;
+        shut.close().await;
     }
+    journal::settle(&mut ready.control, &ready.job).await?;
     other.close().await;
     Ok(held)
 }
@@ -442,9 +461,9 @@ async fn switch(site: &Site<'_>, ready: &mut Ready, cut: &Job, live: &DatabaseNa
     let closed = vec![DatabaseChange::AllowConnections(false)];
     statements.extend(Action::AlterDatabase { database: outgoing.clone(), changes: closed }.statements());
     statements.push(rename_database(&stage.database, live));
-    // From its first moment on it is marked as the home: whoever clears up behind a killed run must not take it for a copy.
-    let marks = wanted.outside.iter().filter(|action| is_mark(action));
-    statements.extend(marks.flat_map(Action::statements));
+    // From its first moment on it is marked as the home, for whoever clears up behind a killed run must not take it for a copy, and
+    // the service may enter: nobody else will let it in when this run is killed.
+    statements.extend(wanted.outside.iter().flat_map(Action::statements));
     for statement in statements {
         decider.run(statement.expose()).await.map_err(failed())?;
         fault::after(fault::Moment::Statement);
@@ -456,10 +475,6 @@ async fn switch(site: &Site<'_>, ready: &mut Ready, cut: &Job, live: &DatabaseNa
     decider.batch("COMMIT").await.map_err(failed())?;
     fault::after(fault::Moment::Statement);
     Ok(())
-}
-
-fn is_mark(action: &Action) -> bool {
-    matches!(action, Action::MarkDatabase { .. })
 }
 
 /// Waits until nobody is in the new database.

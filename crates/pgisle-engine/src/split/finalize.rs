@@ -100,7 +100,7 @@ async fn finalize_locked(
     match finalized.job.state {
         JobState::Cut => {
             check_receipt(&finalized.job, finalizing.force)?;
-            drop_way_back(request, &finalized.job).await?;
+            drop_way_back(request, &finalized.job, ground.is_superuser).await?;
             events(Event::Restoring("putting the old tables aside"));
             move_aside(&mut control, request, &ground, &mut finalized, finalizing).await?;
         }
@@ -134,12 +134,12 @@ fn check_receipt(job: &Job, force: bool) -> Result<(), SplitError> {
         .into())
 }
 
-async fn drop_way_back(request: &Request<'_>, job: &Job) -> Result<(), SplitError> {
+async fn drop_way_back(request: &Request<'_>, job: &Job, is_superuser: bool) -> Result<(), SplitError> {
     let mut home = request.session(&job.database).await?;
     drop_slot(&mut home, &job.slot_back()).await?;
     home.close().await;
     // What a rollback that did not come through may have left.
-    guard::lower(request, job, journal::FENCE_ATTEMPTS).await?;
+    guard::lower(request, job, is_superuser, journal::FENCE_ATTEMPTS).await?;
     fault::stage("split.end.slot");
     Ok(())
 }
@@ -156,7 +156,6 @@ async fn move_aside(
     let mut job = finalized.job.clone();
     let late = late(control, &job.service).await?;
     (job.state, job.clock.finalized, job.can_follow_back) = (JobState::Finalized, Some(at), false);
-    job.late_before = journal::gate_of(control, &job.service).await?.1;
     job.aside = put_aside(&ground.shared, &ground.moved, job.clock.cut.unwrap_or(at));
     let failed = || SplitError::query("put the old tables aside");
     control.batch("BEGIN").await.map_err(failed())?;
@@ -166,6 +165,8 @@ async fn move_aside(
             close(control, ground, one).await?;
         }
         control.run(act_as_oneself().expose()).await.map_err(failed())?;
+        // Behind the locks: whoever is at a fence holds its table, so nobody comes between this and the commit.
+        job.late_before = journal::gate_of(control, &job.service).await?.1;
         journal::write(control, &job).await?;
         control.batch("COMMIT").await.map_err(failed())
     };

@@ -1,15 +1,15 @@
-//! What stands guard over both sides while a service comes home: a fence on the new home's tables, and the old tables' own fences and
-//! triggers, which let the changes pass and fire for nobody.
+//! What stands guard over both sides while a home moves: a fence on the new home's tables, and, on the way back, the old tables' own
+//! fences and triggers, which let the changes pass and fire for nobody.
 
 use std::collections::BTreeMap;
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
-use pgisle_core::name::RoleName;
+use pgisle_core::name::{DatabaseName, RoleName};
 use pgisle_core::split::Job;
 use pgisle_core::sql::Statement;
 use pgisle_core::sql::content::act_as;
 use pgisle_core::sql::homecoming::{COLUMNS, FIRING, Firing, act_as_oneself};
-use pgisle_core::sql::split::{DROP_PROGRESS, FENCE_ALONE, FENCE_TRIGGER, Gate, create_gate};
+use pgisle_core::sql::split::{DROP_PROGRESS, FENCE_ALONE, FENCE_TRIGGER, FENCED, Gate, create_gate, drop_fence};
 
 use super::run::Ground;
 use super::{Request, SplitError, journal};
@@ -79,8 +79,14 @@ impl Arms {
     }
 }
 
-/// Puts an open fence on the tables of the new home, which says that they are in the shared database again.
-pub(super) async fn raise(home: &mut Session, request: &Request<'_>, job: &Job, is_superuser: bool) -> Result<(), SplitError> {
+/// Puts an open fence on the tables of the new home, which says that they are in `target`.
+pub(super) async fn raise(
+    home: &mut Session,
+    job: &Job,
+    owner: &RoleName,
+    target: &DatabaseName,
+    is_superuser: bool,
+) -> Result<(), SplitError> {
     let failed = || SplitError::query("prepare the fence in the new home");
     home.batch("BEGIN").await.map_err(failed())?;
     for statement in FENCE_ALONE {
@@ -92,20 +98,59 @@ pub(super) async fn raise(home: &mut Session, request: &Request<'_>, job: &Job, 
     home.batch("COMMIT").await.map_err(failed())?;
     fault::after(fault::Moment::Statement);
     journal::set(home, &job.service, Gate::Open).await?;
-    let owner = request.service.owner();
     for (schema, name) in &job.tables {
-        journal::fence(home, (schema, name, &owner), is_superuser, &job.service, request.shared()).await?;
+        journal::fence(home, (schema, name, owner), is_superuser, &job.service, target).await?;
     }
     Ok(())
 }
 
-/// Takes that fence away again. Where it cannot be, it stands open, and the next call takes it away.
-pub(super) async fn lower(request: &Request<'_>, job: &Job, attempts: u32) -> Result<(), SplitError> {
+/// Takes that fence away again, table by table: those who write take several in an order of their own. Where it cannot be, it stands
+/// open, and the next call takes it away.
+pub(super) async fn lower(request: &Request<'_>, job: &Job, is_superuser: bool, attempts: u32) -> Result<(), SplitError> {
+    let doing = "take the fence off the new home";
     let mut home = request.session(&job.database).await?;
-    let (doing, drop) = ("take the fence off the new home", [Statement::new(DROP_PROGRESS)]);
-    let outcome = journal::alter_patiently(&mut home, None, doing, &drop, attempts).await;
+    let owner = request.service.owner();
+    for row in home.query(FENCED, &[]).await.map_err(SplitError::query(doing))? {
+        let (schema, name): (String, String) =
+            (row.try_get(0).map_err(SplitError::query(doing))?, row.try_get(1).map_err(SplitError::query(doing))?);
+        let owner = (!is_superuser).then_some(&owner);
+        journal::alter_patiently(&mut home, owner, doing, &[drop_fence(&schema, &name)], attempts).await?;
+    }
+    let outcome = journal::alter_patiently(&mut home, None, doing, &[Statement::new(DROP_PROGRESS)], attempts).await;
     home.close().await;
     outcome
+}
+
+/// What keeps everyone from writing to a new home from its first moment on: a transaction of ours that is open. Once both sides are
+/// noted it ends, and so it does when pgisle is killed.
+pub(super) struct Seal {
+    /// In the new database, until it is to be renamed.
+    home: Session,
+    holder: Session,
+}
+
+impl Seal {
+    /// Puts the fence on the tables of a database that is to be the home, open still.
+    pub(super) async fn prepare(
+        request: &Request<'_>,
+        job: &Job,
+        database: &DatabaseName,
+        is_superuser: bool,
+    ) -> Result<Self, SplitError> {
+        let mut home = request.session(database).await?;
+        raise(&mut home, job, &request.service.owner(), &job.database, is_superuser).await?;
+        let holder = Session::connect(request.apply.connect).await?;
+        Ok(Self { home, holder })
+    }
+
+    /// Closes it until the transaction ends, and leaves the database.
+    pub(super) async fn shut(mut self, job: &Job) -> Result<Session, SplitError> {
+        self.holder.batch("BEGIN").await.map_err(SplitError::query("keep the new home shut"))?;
+        let number = journal::transaction_number(&self.holder).await?;
+        journal::set(&mut self.home, &job.service, Gate::DecidedBy(number)).await?;
+        self.home.close().await;
+        Ok(self.holder)
+    }
 }
 
 /// The columns of tables, by schema and name.

@@ -9,9 +9,11 @@ use pgisle_core::split::{Job, JobState, Moved};
 use pgisle_core::sql::Statement;
 use pgisle_core::sql::content::act_as as act_as_owner;
 use pgisle_core::sql::split::{
-    DROP_PROGRESS, Gate, HAS_JOURNAL, JOBS, JOURNAL, TRANSACTION_NUMBER, create_fence, create_gate, drop_fence, forget_job,
+    DROP_PROGRESS, FENCED, Gate, HAS_JOURNAL, JOBS, JOURNAL, TRANSACTION_NUMBER, create_fence, create_gate, drop_fence, forget_job,
     gate_state, grant_entry, grant_sequence, grant_table, set_gate, set_local_lock_timeout, write_job,
 };
+
+use tokio_postgres::Row;
 
 use super::run::Ground;
 use super::{SplitError, act_as};
@@ -156,6 +158,20 @@ pub(super) async fn let_in(
         ))
         .hint(format!("As the owner of database \"{shared}\" and of the tables:"));
     Some(refused.into_iter().fold(warning, |warning, statement| warning.command(format!("{statement};"))))
+}
+
+/// Puts the fence on the tables that have none: a rollback that was cut off has taken it off some, or somebody else has.
+pub(super) async fn fence_all(session: &mut Session, job: &Job, ground: &Ground) -> Result<(), SplitError> {
+    let failed = || SplitError::query("look at the fences");
+    let rows = session.query(FENCED, &[]).await.map_err(failed())?;
+    let there = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    let there = rows.iter().map(there).collect::<Result<BTreeSet<(String, String, bool)>, _>>().map_err(failed())?;
+    for table in &ground.moved.tables {
+        if !there.contains(&(table.schema.clone(), table.name.clone(), true)) {
+            fence(session, (&table.schema, &table.name, &table.owner), ground.is_superuser, &job.service, &job.database).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts the fence on a table, which says where the table moves to.

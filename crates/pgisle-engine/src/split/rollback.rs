@@ -115,6 +115,9 @@ async fn take_away(
     events: Events<'_>,
 ) -> Result<(), SplitError> {
     events(Event::Restoring("taking the copy away"));
+    // First of all: what goes from here on must not be followed or cut over any more when this is cut off.
+    (job.state, job.copied) = (JobState::Begun, None);
+    journal::write(control, job).await?;
     drop_slot(control, &job.slot()).await?;
     drop_slot(control, &job.slot_back()).await?;
     fault::stage("split.back.slots");
@@ -138,13 +141,14 @@ async fn come_home(
     let mut home = request.session(&back.job.database).await?;
     guard::check_shapes(control, &home, &back.job).await?;
     events(Event::Restoring("putting the fence up, open"));
-    guard::raise(&mut home, request, &back.job, ground.is_superuser).await?;
+    let owner = request.service.owner();
+    guard::raise(&mut home, &back.job, &owner, request.shared(), ground.is_superuser).await?;
     fault::stage("split.back.fenced");
     let mut stand = Stand { site, request, ground, control, left: free_name(&ground.inventory, &back.job.database) };
     let attempt = Box::pin(attempt(&mut stand, home, back, events)).await;
     if attempt.is_err() {
         // The fence is open, its transaction being gone; why this failed says more than that it could not be taken away.
-        drop(guard::lower(request, &back.job, 1).await);
+        drop(guard::lower(request, &back.job, ground.is_superuser, 1).await);
         // The answer to the commit may be what was lost.
         journal::settle(control, &back.job).await?;
     }

@@ -252,6 +252,7 @@ async fn go_on(
 ) -> Result<Ran, SplitError> {
     journal::settle(control, &job).await?;
     let stage = stage::take_up(site, session, &job.staging, Purpose::Split, &fill::source(request)).await?;
+    fill::strip(&stage.connect(site)).await?;
     let changes = follow_once(site, request, &stage, &job, events).await?;
     Ok(Ran { job, copied_bytes: 0, changes, diagnostics: Vec::new() })
 }

@@ -6,7 +6,7 @@ mod changes;
 mod killed;
 mod restores;
 mod secrets;
-mod server;
+pub(super) mod server;
 mod together;
 mod watcher;
 
@@ -80,7 +80,7 @@ fn place_of(cluster: &Cluster, admin: &str, password: &str, spec: &str) -> Place
 }
 
 /// Runs pgisle, and insists on how it ends.
-async fn ends(place: &Place, arguments: &[&str], code: i32) -> String {
+pub(super) async fn ends(place: &Place, arguments: &[&str], code: i32) -> String {
     let output = place.run(&patient(arguments), &[]).await;
     let said = text(&output);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{said}");
@@ -93,7 +93,7 @@ fn patient<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     arguments.iter().copied().chain((!is_said).then_some("-lock-timeout=30s")).collect()
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
 }
 
@@ -123,7 +123,7 @@ async fn assert_logins_work(cluster: &Cluster, place: &Place) {
 }
 
 /// Runs with a fault; false when the run was over before its point came.
-async fn was_killed(place: &Place, arguments: &[&str], variable: &str, point: &str) -> bool {
+pub(super) async fn was_killed(place: &Place, arguments: &[&str], variable: &str, point: &str) -> bool {
     const SIGKILL: i32 = 9;
     let output = place.run(&patient(arguments), &[(variable, point)]).await;
     let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(SIGKILL);

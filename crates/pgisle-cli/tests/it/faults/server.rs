@@ -18,7 +18,7 @@ pub(super) async fn stopped(place: &Place, arguments: &[&str], point: &str) -> O
 }
 
 /// The same with the variable that says what kind of point it is.
-pub(super) async fn stopped_by(place: &Place, arguments: &[&str], variable: &str, point: &str) -> Option<Child> {
+pub(crate) async fn stopped_by(place: &Place, arguments: &[&str], variable: &str, point: &str) -> Option<Child> {
     let mut child = place.start(arguments, &[(variable, point)]);
     let stat = format!("/proc/{}/stat", child.id()?);
     loop {
@@ -34,7 +34,7 @@ pub(super) async fn stopped_by(place: &Place, arguments: &[&str], variable: &str
 }
 
 /// Lets it go on, and gives its exit code and all that it said.
-pub(super) async fn continued(child: Child) -> (Option<i32>, String) {
+pub(crate) async fn continued(child: Child) -> (Option<i32>, String) {
     let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).unwrap())).unwrap();
     kill_process(pid, Signal::CONT).unwrap();
     let output = child.wait_with_output().await.unwrap();

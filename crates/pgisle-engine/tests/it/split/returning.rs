@@ -6,10 +6,10 @@ use std::time::Duration;
 use pgisle_core::split::{JobState, Strategy};
 use pgisle_engine::event::Event;
 use pgisle_engine::split::{self, Brought, Finalizing, Outcome, Request, SplitError};
-use pgisle_testkit::Cluster;
+use pgisle_testkit::{Cluster, Ledger, Writer};
 
-use super::ledger::{Ledger, Writer};
-use super::moving::{assert_kept, filled, filled_on, request};
+use super::ledger::{home, writer, writer_of_service};
+use super::moving::{filled, filled_on, request};
 use crate::apply::{Project, rendered};
 
 const NOW: Finalizing = Finalizing { keep_days: 0, drop: true, force: false };
@@ -81,7 +81,7 @@ async fn there_and_back(major: u32, strategy: Strategy) {
     let apply = project.request();
     let request = request(&apply, &project, "chat");
     let before = furniture(&cluster).await;
-    let writers: Vec<Writer> = (0..4).map(|_| Writer::of_service(&cluster, &project, Duration::from_millis(5))).collect();
+    let writers: Vec<Writer> = (0..4).map(|_| writer_of_service(&cluster, &project, Duration::from_millis(5))).collect();
     there(&request, strategy).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let first = back(&request).await;
@@ -114,7 +114,7 @@ async fn there_and_back(major: u32, strategy: Strategy) {
     };
     let strange: Vec<&String> = ledgers.iter().flat_map(|ledger| &ledger.errors).filter(|error| !expected(error)).collect();
     assert!(strange.is_empty(), "{strange:?}");
-    assert_kept(&cluster, "link_chat", &ledgers).await;
+    Ledger::assert_kept(&cluster, "link_chat", &ledgers).await;
     assert!(ledgers.iter().all(|ledger| ledger.kept.len() > 10), "{ledgers:?}");
     let ended = split::finalize(&request, LATER, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
     assert!(matches!(ended.outcome, Outcome::Aside { .. }), "{:?}", ended.outcome);
@@ -139,7 +139,7 @@ async fn before_the_cutover_a_rollback_takes_the_copy_away() {
     let request = request(&apply, &project, "chat");
     assert!(told(&split::rollback(&request, &|_| {}).await.unwrap_err()).contains("is not being split"));
     let before = furniture(&cluster).await;
-    let writers = vec![Writer::start(&cluster, Duration::from_millis(5))];
+    let writers = vec![writer(&cluster, Duration::from_millis(5))];
     for strategy in [Strategy::Stream, Strategy::Copy] {
         split::run(&request, Some(strategy), &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
         assert_ne!(furniture(&cluster).await, before);
@@ -156,7 +156,7 @@ async fn before_the_cutover_a_rollback_takes_the_copy_away() {
     // Who writes has noticed nothing.
     let ledgers = stop(writers).await;
     assert!(ledgers[0].errors.is_empty() && ledgers[0].kept.len() > 10, "{ledgers:?}");
-    assert_kept(&cluster, "link_app", &ledgers).await;
+    Ledger::assert_kept(&cluster, "link_app", &ledgers).await;
     // What is over can be forgotten, with all that told of it.
     let ended = split::finalize(&request, LATER, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
     assert_eq!(ended.outcome, Outcome::Forgotten);
@@ -183,7 +183,7 @@ async fn without_a_slot_the_old_tables_are_opened_or_filled_again() {
     let there = cluster.psql_in("link_chat", counts).await;
     assert!(matches!(back(&request).await.brought, Brought::Copied { .. }));
     assert_eq!(cluster.psql_in("link_app", counts).await, there);
-    assert_kept(&cluster, "link_app", &[]).await;
+    Ledger::assert_kept(&cluster, "link_app", &[]).await;
     assert_one_home(&cluster, "link_app").await;
 }
 
@@ -207,7 +207,7 @@ async fn a_lost_slot_costs_time_and_no_rows() {
     let back = back(&request).await;
     assert!(matches!(back.brought, Brought::Copied { .. }), "{:?}", back.brought);
     assert_eq!(cluster.psql_in("link_app", "SELECT count(*) FROM messages WHERE body = 'writer new'").await, "1");
-    assert_kept(&cluster, "link_app", &[]).await;
+    Ledger::assert_kept(&cluster, "link_app", &[]).await;
 }
 
 #[tokio::test]
@@ -419,34 +419,12 @@ async fn a_plain_administrator_gets_back_too() {
     cluster.psql_in("link_chat", "INSERT INTO messages (room_id, sender_id, body) VALUES (2, 2, 'writer new')").await;
     assert!(matches!(back(&request).await.brought, Brought::Copied { .. }));
     assert_eq!(cluster.psql_in("link_app", "SELECT count(*) FROM messages WHERE body = 'writer new'").await, "1");
-    assert_kept(&cluster, "link_app", &[]).await;
+    Ledger::assert_kept(&cluster, "link_app", &[]).await;
     there(&request, Strategy::Copy).await;
     split::finalize(&request, LATER, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
     cluster.psql_in("link_app", "DROP VIEW room_overview").await;
     let gone = split::finalize(&request, NOW, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
     assert_eq!(gone.outcome, Outcome::Dropped);
-}
-
-/// One place takes rows within a moment, and never two.
-async fn home(cluster: &Cluster) -> &'static str {
-    const WRITE: &str = "BEGIN; INSERT INTO messages (room_id, sender_id, body) VALUES (1, 1, 'probe'); ROLLBACK";
-    for _ in 0..50 {
-        let mut open = Vec::new();
-        for database in ["link_app", "link_chat"] {
-            let config = cluster.config(cluster.superuser(), cluster.password(), database);
-            let Ok((client, connection)) = config.connect(tokio_postgres::NoTls).await else { continue };
-            tokio::spawn(connection);
-            if client.batch_execute(WRITE).await.is_ok() {
-                open.push(database);
-            }
-        }
-        match open.as_slice() {
-            [] => tokio::time::sleep(Duration::from_millis(100)).await,
-            [one] => return one,
-            two => panic!("rows can be written to {two:?}"),
-        }
-    }
-    panic!("rows can be written nowhere");
 }
 
 /// The sessions are gone from one moment to the next, as when pgisle is killed.
@@ -455,7 +433,7 @@ async fn cut_off_again_and_again(major: u32, strategy: Strategy) {
     let before = furniture(&cluster).await;
     let apply = project.request();
     let request = request(&apply, &project, "chat");
-    let writers: Vec<Writer> = (0..2).map(|_| Writer::of_service(&cluster, &project, Duration::from_millis(5))).collect();
+    let writers: Vec<Writer> = (0..2).map(|_| writer_of_service(&cluster, &project, Duration::from_millis(5))).collect();
     there(&request, strategy).await;
     let (mut delay, mut homes) = (Duration::from_millis(20), Vec::new());
     let back = loop {
@@ -475,7 +453,7 @@ async fn cut_off_again_and_again(major: u32, strategy: Strategy) {
     assert_eq!(furniture(&cluster).await, before);
     assert_one_home(&cluster, "link_app").await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_kept(&cluster, "link_app", &stop(writers).await).await;
+    Ledger::assert_kept(&cluster, "link_app", &stop(writers).await).await;
     assert_eq!(cluster.psql("SELECT count(*) FROM pg_replication_slots").await, "0");
     project.assert_settled().await;
 }

@@ -1,0 +1,6 @@
+//! Splits by the program, while the service writes: killed at every point, and refused before harm.
+
+mod killed;
+mod others;
+mod points;
+mod stand;
