@@ -108,6 +108,13 @@ pub fn gate_state(service: &ServiceName) -> Statement {
     last(gate, &late_name(service))
 }
 
+/// Writes down exactly how many attempts came too late. A sequence's log is ahead of it, so that after a crash of the server it would
+/// look as if there had been up to 32 more.
+#[must_use]
+pub fn pin_late_at(service: &ServiceName, attempts: i64) -> Statement {
+    set_sequence(JOURNAL_SCHEMA, &late_name(service), attempts, true)
+}
+
 /// Who has come too late and is still connected, as JSON. The fence has each of them hold an advisory lock whose number says how
 /// often.
 #[must_use]

@@ -166,7 +166,7 @@ async fn move_aside(
         }
         control.run(act_as_oneself().expose()).await.map_err(failed())?;
         // Behind the locks: whoever is at a fence holds its table, so nobody comes between this and the commit.
-        job.late_before = journal::gate_of(control, &job.service).await?.1;
+        job.late_before = journal::pin_late(control, &job.service).await?;
         journal::write(control, &job).await?;
         control.batch("COMMIT").await.map_err(failed())
     };

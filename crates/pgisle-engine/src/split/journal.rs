@@ -10,7 +10,7 @@ use pgisle_core::sql::Statement;
 use pgisle_core::sql::content::act_as as act_as_owner;
 use pgisle_core::sql::split::{
     DROP_PROGRESS, FENCED, Gate, HAS_JOURNAL, JOBS, JOURNAL, TRANSACTION_NUMBER, create_fence, create_gate, drop_fence, forget_job,
-    gate_state, grant_entry, grant_sequence, grant_table, set_gate, set_local_lock_timeout, write_job,
+    gate_state, grant_entry, grant_sequence, grant_table, pin_late_at, set_gate, set_local_lock_timeout, write_job,
 };
 
 use tokio_postgres::Row;
@@ -306,6 +306,15 @@ pub(super) async fn gate_of(session: &Session, service: &ServiceName) -> Result<
     let text = text.unwrap_or_default();
     let (gate, late) = text.split_once(' ').unwrap_or_default();
     Ok((gate.parse().unwrap_or_default(), late.parse().unwrap_or_default()))
+}
+
+/// How many attempts came too late, from here on to the one: whoever compares with it later is not misled by a crash.
+pub(super) async fn pin_late(session: &mut Session, service: &ServiceName) -> Result<u64, SplitError> {
+    let (_, attempts) = gate_of(session, service).await?;
+    if let Ok(number @ 1..) = i64::try_from(attempts) {
+        session.run(pin_late_at(service, number).expose()).await.map_err(SplitError::query("count who came too late"))?;
+    }
+    Ok(attempts)
 }
 
 /// The number of a session's open transaction, by which a gate can be decided.
