@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod load;
 mod reference;
 mod tidy;
 mod workspace;
@@ -17,6 +18,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
                measures an apply and an empty plan beside psql doing the same
   bench backup [-megabytes 1000] [-rounds 2] [-json]
                measures a backup of five services beside pg_dump with gzip, and pg_dump -Fd -j2
+  load split [-megabytes 2000] [-strategies stream,copy,clone] [-writers 8] [-per-second 400] [-program FILE] [-json]
+               moves a service out of a large shared database and back while services write through PgBouncer
   ci           runs everything that CI runs";
 
 #[expect(clippy::print_stderr, reason = "a chore talks to whoever runs it")]
@@ -38,6 +41,7 @@ fn run() -> anyhow::Result<()> {
         ["gen", "--check"] => reference::check(),
         ["bench", "apply", words @ ..] => bench::apply(words),
         ["bench", "backup", words @ ..] => bench::backup(words),
+        ["load", "split", words @ ..] => load::split(words),
         ["ci"] => ci::run(),
         _ => anyhow::bail!(USAGE),
     }

@@ -150,25 +150,42 @@ impl Ledger {
     /// # Panics
     /// When that is not so.
     pub async fn assert_kept(cluster: &Cluster, database: &str, ledgers: &[Self]) {
-        let bodies = cluster.psql_in(database, "SELECT body FROM messages WHERE body LIKE 'writer %' ORDER BY body").await;
-        let bodies: Vec<&str> = bodies.lines().collect();
-        let there: BTreeSet<&str> = bodies.iter().copied().collect();
-        assert_eq!(there.len(), bodies.len(), "a message is there twice");
+        let config = cluster.config(cluster.superuser(), cluster.password(), database);
+        assert_eq!(Self::faults(&config, ledgers).await.expect("a database to compare with"), [""; 0]);
+    }
+
+    /// The same, and tells what is not so.
+    ///
+    /// # Errors
+    /// The database cannot be entered or read.
+    pub async fn faults(database: &Config, ledgers: &[Self]) -> Result<Vec<String>, Error> {
+        let (client, connection) = database.connect(NoTls).await?;
+        let connection = tokio::spawn(connection);
+        let mut faults = Vec::new();
+        let rows = client.query("SELECT body FROM messages WHERE body LIKE 'writer %'", &[]).await?;
+        let bodies: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let there: BTreeSet<&str> = bodies.iter().map(String::as_str).collect();
+        if there.len() != bodies.len() {
+            faults.push(format!("{} messages are there twice", bodies.len() - there.len()));
+        }
         for ledger in ledgers {
-            for body in &ledger.kept {
-                assert!(there.contains(body.as_str()), "{body} is lost");
-            }
-            for body in &ledger.deleted {
-                assert!(!there.contains(body.as_str()), "{body} is back");
-            }
+            faults.extend(ledger.kept.iter().filter(|body| !there.contains(body.as_str())).map(|body| format!("{body} is lost")));
+            faults.extend(ledger.deleted.iter().filter(|body| there.contains(body.as_str())).map(|body| format!("{body} is back")));
             if !ledger.titles.is_empty() {
-                let title = cluster.psql_in(database, &format!("SELECT title FROM chat_rooms WHERE id = {}", ledger.room)).await;
-                assert!(ledger.titles.contains(&title), "room {} is called {title:?} and not {:?}", ledger.room, ledger.titles);
+                let sql = format!("SELECT coalesce(title, '') FROM chat_rooms WHERE id = {}", ledger.room);
+                let title: String = client.query_one(&sql, &[]).await?.get(0);
+                if !ledger.titles.contains(&title) {
+                    faults.push(format!("room {} is called {title:?} and not {:?}", ledger.room, ledger.titles));
+                }
             }
         }
-        let behind =
-            cluster.psql_in(database, "SELECT coalesce(max(id), 0) > (SELECT last_value FROM messages_id_seq) FROM messages").await;
-        assert_eq!(behind, "f", "the sequence is behind");
+        let sql = "SELECT coalesce(max(id), 0) > (SELECT last_value FROM messages_id_seq) FROM messages";
+        if client.query_one(sql, &[]).await?.get(0) {
+            faults.push("the sequence is behind".to_owned());
+        }
+        drop(client);
+        let _ended = connection.await;
+        Ok(faults)
     }
 }
 

@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub(crate) use backup::backup;
 use meter::{Cost, measure};
 use site::Site;
+pub(crate) use site::build;
 
 /// What is measured. The order is the one of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

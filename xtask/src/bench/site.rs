@@ -148,7 +148,7 @@ fn failure(diagnostics: &[Diagnostic]) -> anyhow::Error {
 }
 
 /// Builds the program as it is released, and says where it is.
-pub(super) fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let words = ["build", "--release", "--quiet", "-p", "pgisle-cli", "--message-format", "json-render-diagnostics"];
     let output =

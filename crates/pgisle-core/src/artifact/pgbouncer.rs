@@ -83,6 +83,9 @@ fn ini(spec: &Spec, endpoint: &Endpoint, pooler: &Pooler, credentials: &Credenti
          max_client_conn = {}\n\
          server_idle_timeout = {}\n\
          \n\
+         ; A server that has refused is asked again after this many seconds; the default is 15, and clients get the old answer meanwhile.\n\
+         server_login_retry = 1\n\
+         \n\
          ; JDBC and sqlx send this one, and it changes nothing that matters. Nothing else is ignored: a client that asks for an option\n\
          ; that PgBouncer cannot keep shall be told, not misled.\n\
          ignore_startup_parameters = extra_float_digits\n",

@@ -145,13 +145,16 @@ pub async fn reload(folder: &Path, account: Option<&Account>, options: &PoolerOp
     server::signal(pooler.pid, Signal::HUP);
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let log = server::log_tail(&files.log, log_start);
+        // All of it: clients that are turned away meanwhile have it write much.
+        let log = server::log_since(&files.log, log_start);
+        let is_refused = log.contains("] ERROR ");
         // The line comes before the work, which PgBouncer does in one go: whoever connects after it meets the new files.
-        if log.contains("SIGHUP") && !log.contains("ERROR") {
+        if log.contains("SIGHUP") && !is_refused {
             return Ok(Some(pooler));
         }
-        if log.contains("ERROR") || Instant::now() > deadline {
-            return Err(LocalError::Pooler { ini: options.ini.to_owned(), log_tail: log, source: None });
+        if is_refused || Instant::now() > deadline {
+            let log_tail = server::log_tail(&files.log, log_start);
+            return Err(LocalError::Pooler { ini: options.ini.to_owned(), log_tail, source: None });
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -366,6 +366,17 @@ pub fn log_tail(log: &Path, from_byte: u64) -> String {
     if read.is_ok() { tail(&bytes) } else { String::new() }
 }
 
+/// What a log has got since a place in it, up to 1 MB: empty when it cannot be read.
+#[must_use]
+pub(crate) fn log_since(log: &Path, from_byte: u64) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        file.seek(SeekFrom::Start(from_byte))?;
+        file.take(1 << 20).read_to_end(&mut bytes)
+    });
+    if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() }
+}
+
 /// 32 random letters and digits: about 190 bits, and nothing that needs escaping anywhere.
 ///
 /// # Errors

@@ -76,6 +76,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         .member("split", members)
         .member("receipt", &cut.receipt)
         .diagnostics(cut.diagnostics)
+        .diagnostics(front.without_pause(&site))
         .diagnostics(site.project.warnings))
 }
 

@@ -1,6 +1,6 @@
 //! What the services of a split come through: PgBouncer, and the generated files that it reads.
 
-use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::spec::PoolMode;
 use pgisle_engine::pooler::PoolerConsole;
 use pgisle_engine::split::Publishing;
@@ -40,6 +40,26 @@ impl Front {
         let can_pause = site.project.spec.settings.pgbouncer_pool_mode != PoolMode::Session;
         let publisher = Mutex::new(Project::load(session).await?);
         Ok(Self { poolers, pauses: can_pause && !args.no_pause, publisher })
+    }
+
+    /// What it costs that nobody waits in PgBouncer.
+    pub(super) fn without_pause(&self, site: &Site<'_>) -> Option<Diagnostic> {
+        if self.pauses && !self.poolers.is_empty() {
+            return None;
+        }
+        let why = match (self.poolers.is_empty(), site.project.spec.settings.pgbouncer_pool_mode) {
+            (true, _) => "there is none in front of the services",
+            (false, PoolMode::Session) => "its pool mode is session, where a client keeps its connection until it leaves",
+            (false, _) => "-no-pause says so",
+        };
+        Some(
+            Diagnostic::note(Code::SPLIT_PAUSE, "PgBouncer does not hold the service's clients back while its home moves")
+                .detail(format!(
+                    "The reason: {why}. Who writes at that moment waits for the tables, and then gets an error that says where they \
+                     are: it must connect again."
+                ))
+                .hint("With PgBouncer in pool mode transaction or statement, clients wait and notice nothing."),
+        )
     }
 
     /// Writes the generated files as the homes are now, and has the private PgBouncer read them.

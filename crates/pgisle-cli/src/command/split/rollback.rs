@@ -67,5 +67,6 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         .human(human::split::rolled_back(&service, shared, &back))
         .member("split", members)
         .diagnostics(back.diagnostics)
+        .diagnostics(front.without_pause(&site).filter(|_| back.pause.is_some()))
         .diagnostics(site.project.warnings.iter().cloned()))
 }
