@@ -138,7 +138,11 @@ fn is_progress(line: &str) -> bool {
 
 /// A place with what the pages use besides pgisle.
 fn place() -> Result<Place, &'static str> {
-    let place = Place::passable().on_path(Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap());
+    let mut place = Place::passable().on_path(Path::new(env!("CARGO_BIN_EXE_pgisle")).parent().unwrap());
+    // Beside psql itself are pg_dump and pg_restore of the same version.
+    if let Some(psql) = pgisle_engine::local::find_program("psql").and_then(|psql| psql.canonicalize().ok()) {
+        place = place.on_path(psql.parent().unwrap());
+    }
     ["psql", "jq", "script"].into_iter().try_fold(place, |place, program| place.with_program(program).ok_or(program))
 }
 

@@ -25,6 +25,7 @@ pub(crate) fn artifact(spec: &Spec, endpoint: &Endpoint, artifacts: &[Artifact])
     write_services(&mut text, spec);
     write_connections(&mut text, spec);
     write_checklist(&mut text, settings);
+    write_migration(&mut text, spec);
     write_credentials(&mut text, spec, endpoint);
     write_kubernetes(&mut text, settings);
     write_compose(&mut text, spec);
@@ -113,6 +114,25 @@ fn write_checklist(text: &mut String, settings: &Settings) {
          - [ ] Document rollback procedures\n",
         code(shared.as_str())
     );
+}
+
+fn write_migration(text: &mut String, spec: &Spec) {
+    let paths: Vec<String> = spec
+        .services
+        .values()
+        .filter(|service| !service.tables.is_empty())
+        .map(|service| scripts::migrate_path(&service.name))
+        .collect();
+    let Some(first) = paths.first() else { return };
+    let _ = write!(
+        text,
+        "\n## Migrating the data\n\n`pgisle split plan` shows what moves with each service's tables and what crosses the boundary; `pgisle split run` and \
+         `pgisle split cutover`\nmove a service while it works. Where pgisle is not installed, there is a script for each service, which needs the \
+         service to stand still\nand tells in its first lines what it does:\n\n```sh\n./{first} --dry-run\n```\n\n"
+    );
+    for path in paths {
+        let _ = writeln!(text, "- `{path}`");
+    }
 }
 
 fn write_credentials(text: &mut String, spec: &Spec, endpoint: &Endpoint) {

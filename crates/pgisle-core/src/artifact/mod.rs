@@ -94,6 +94,7 @@ pub fn generate(spec: &Spec, endpoint: &Endpoint, credentials: &Credentials) -> 
     }
     artifacts.push(hba::artifact(spec, endpoint));
     artifacts.push(prometheus::artifact(spec));
+    artifacts.extend(scripts::migrations(spec));
     if spec.settings.enable_backup_automation {
         artifacts.extend(scripts::artifacts(spec));
     }

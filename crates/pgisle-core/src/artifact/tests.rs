@@ -98,7 +98,7 @@ fn open_files_read_as_meant() {
     for path in ["docker-compose.db-isolation.yml", "helm/values.yaml", "pg_hba.conf.fragment", "pgbouncer/pgbouncer.ini"] {
         insta::assert_snapshot!(path, text_of(&artifacts, path));
     }
-    for path in ["scripts/backup-databases.sh", "scripts/restore-database.sh"] {
+    for path in ["scripts/backup-databases.sh", "scripts/restore-database.sh", "scripts/migrate-users-database.sh"] {
         // What follows is the same in every environment, and stands in a file of its own.
         let text = text_of(&artifacts, path);
         insta::assert_snapshot!(path, text.split_once("set -euo pipefail").unwrap().0);
@@ -242,7 +242,8 @@ fn without_automation_no_backup_file_is_made_or_named() {
     let mut spec = link();
     spec.settings.enable_backup_automation = false;
     let artifacts = generate_link(&spec, "x");
-    let is_backup = |path: &str| ["scripts/", "cron/", "systemd/"].iter().any(|folder| path.starts_with(folder));
+    let of_backups = ["scripts/backup-", "scripts/restore-", "cron/", "systemd/"];
+    let is_backup = |path: &str| of_backups.iter().any(|beginning| path.starts_with(beginning));
     assert!(!artifacts.iter().any(|artifact| is_backup(&artifact.path)));
     let guide = text_of(&artifacts, "IMPLEMENTATION_GUIDE.md");
     assert!(!guide.contains("backup-databases.sh") && !guide.contains("cron/") && guide.contains("\npg_dump -h "));
@@ -257,6 +258,17 @@ fn what_the_script_cannot_do_is_not_pretended() {
     let script = text_of(&artifacts, "scripts/backup-databases.sh");
     assert!(script.contains("\nDIRECTORY=/var/backups/postgresql\n") && script.contains("\nENCRYPT=yes\n"));
     assert!(!text_of(&artifacts, "systemd/pgisle-backup.service").contains("ReadWritePaths"));
+}
+
+#[test]
+fn a_service_without_tables_has_nothing_to_move() {
+    let mut spec = link();
+    spec.services.get_mut(&service("users")).unwrap().tables.clear();
+    let artifacts = generate_link(&spec, "x");
+    assert!(!artifacts.iter().any(|artifact| artifact.path == "scripts/migrate-users-database.sh"));
+    assert!(text_of(&artifacts, "scripts/migrate-chat-database.sh").contains("\nSERVICE=chat\nSHARED=link_app\n"));
+    let guide = text_of(&artifacts, "IMPLEMENTATION_GUIDE.md");
+    assert!(guide.contains("\n- `scripts/migrate-chat-database.sh`\n") && !guide.contains("migrate-users"));
 }
 
 #[test]

@@ -1,3 +1,6 @@
+DIRECTORY=${PGISLE_BACKUP_DIRECTORY:-$DIRECTORY}
+LOG=${PGISLE_BACKUP_LOG:-$DIRECTORY/backup.log}
+
 # What a complete dump ends with.
 DATABASE_END=$'--\n-- PostgreSQL database dump complete\n--\n'
 CLUSTER_END=$'--\n-- PostgreSQL database cluster dump complete\n--\n'

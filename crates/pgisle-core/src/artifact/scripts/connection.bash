@@ -6,8 +6,6 @@ export LC_ALL=C TZ=UTC
 HOST=${PGISLE_HOST:-$HOST}
 PORT=${PGISLE_PORT:-$PORT}
 USERNAME=${PGISLE_USER:-$USERNAME}
-DIRECTORY=${PGISLE_BACKUP_DIRECTORY:-$DIRECTORY}
-LOG=${PGISLE_BACKUP_LOG:-$DIRECTORY/backup.log}
 
 # libpq takes these literally, whatever is in a name; options on a command line it would not. Only the password, and the file with
 # it, are taken from the caller's environment: a shell that has read a service's environment file must not lead elsewhere.

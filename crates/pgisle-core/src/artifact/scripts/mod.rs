@@ -1,4 +1,4 @@
-//! Shell scripts that back up and restore on a machine without pgisle, and what runs the backup at its hour: cron or systemd.
+//! Shell scripts that back up, restore and split on a machine without pgisle, and what runs the backup at its hour: cron or systemd.
 //!
 //! The scripts' text is fixed and lies beside this file; only the settings at their head are generated, each value quoted as one
 //! word. They hold no password: libpq finds it, as it always does.
@@ -7,7 +7,9 @@ mod schedule;
 
 use crate::artifact::escape::{shell_path, shell_word};
 use crate::artifact::naming::pooler_alias;
-use crate::artifact::{Artifact, header};
+use crate::artifact::{Artifact, environment, header};
+use crate::credential::Slot;
+use crate::name::ServiceName;
 use crate::spec::{Service, Settings, Spec};
 
 /// The backup script's path.
@@ -15,6 +17,15 @@ pub(crate) const BACKUP_PATH: &str = "scripts/backup-databases.sh";
 
 /// The restore script's path.
 pub(crate) const RESTORE_PATH: &str = "scripts/restore-database.sh";
+
+/// The path of the script that moves a service's tables out of the shared database.
+pub(crate) fn migrate_path(service: &ServiceName) -> String {
+    format!("scripts/{}", migrate_name(service))
+}
+
+fn migrate_name(service: &ServiceName) -> String {
+    format!("migrate-{service}-database.sh")
+}
 
 pub(crate) use schedule::{CRON_PATH, TIMER_PATH};
 
@@ -24,6 +35,9 @@ const DEFAULT_FOLDER: &str = "/var/backups/postgresql";
 const CONNECTION: &str = include_str!("connection.bash");
 const BACKUP: &str = include_str!("backup.bash");
 const RESTORE: &str = include_str!("restore.bash");
+const LOGIN: &str = include_str!("login.bash");
+const MOVED: &str = include_str!("moved.sql");
+const MIGRATE: &str = include_str!("migrate.bash");
 
 const BACKUP_HEADER: &str = "\
 #
@@ -69,13 +83,63 @@ const RESTORE_HEADER: &str = "\
 # Variables:  PGISLE_HOST, PGISLE_PORT, PGISLE_USER: another address or administrator. PGISLE_BACKUP_LOG: another log.
 ";
 
+const MIGRATE_HEADER: &str = "\
+#
+# Moves the tables of one service from the shared database into the service's own, while the service stands still, with nothing
+# but PostgreSQL's client tools (pg_dump no older than the server), bash, awk, coreutils, sed and setsid.
+#
+#   migrate-SERVICE-database.sh [-y] [--dry-run] [--others] [--close [--moved]]
+#
+# Stop the service first: while a session is connected to the shared database, the script names it and ends. --others lets sessions
+# stay that do not log in as the service; whoever waits to write to the tables when the copy is done still ends it. One session
+# locks the tables against writing, and what it sees is what pg_dump copies: the tables with their partitions, indexes, keys,
+# triggers and policies, their sequences, and the types, functions and views that need nothing else. They are loaded in one
+# transaction, as a login that is made for this one run and has the rights of the service's owner role alone. At its end the rows
+# of each table and the state of each sequence are compared with the shared database, and it commits if they are the same. If
+# anything fails before, or the script is killed, nothing has been moved, and the next run begins again.
+#
+# Tables that are in the service's database already, all of them and empty, are kept as they are there, and filled. When they have
+# rows, nothing is moved.
+#
+# Not moved: foreign keys between a table that moves and one that stays, and views that read both: each is named. Privileges: the
+# spec says who may do what in the service's database. Refused: foreign tables, columns that may point to large objects, user-made base types, operators and
+# collations, tables of several owners when the administrator is no superuser.
+#
+# The old tables stay as they are. --close, with the move or later, keeps everyone from writing to them and drops the foreign keys
+# between them and those that stay; it says how to undo that. Later means before the service has written in its own database, or
+# with --moved.
+#
+# What `pgisle split` does and this does not: move while the service writes, with a pause of less than a second; redirect PgBouncer;
+# compare the content of all rows; a rehearsal; the way back with what was written since; dropping the old tables in the end.
+#
+# Password:   the administrator's, as libpq finds it: ~/.pgpass, the file that PGPASSFILE names, or PGPASSWORD.
+# Ends with:  0 when the tables are where they belong (with --dry-run: when nothing is in the way), 1 when not, 2 when it was
+#             called wrongly.
+# Variables:  PGISLE_HOST, PGISLE_PORT, PGISLE_USER: another address or administrator. PGISLE_MIGRATE_LOG: a file for the log,
+#             which otherwise goes to standard error alone.
+";
+
+/// The scripts that need no automation of backups: one for each service that has tables in the shared database.
+pub(crate) fn migrations(spec: &Spec) -> Vec<Artifact> {
+    let services = spec.services.values().filter(|service| !service.tables.is_empty());
+    let migrate = |service: &Service| {
+        let settings = format!("{}{}", connection_settings(&spec.settings), migrate_settings(spec, service));
+        let body = format!("{LOGIN}\nmoved_sql() {{\n  cat <<'SQL'\n{MOVED}SQL\n}}\n\n{MIGRATE}");
+        let name = migrate_name(&service.name);
+        Artifact::program(migrate_path(&service.name), script(spec, &name, MIGRATE_HEADER, &settings, &body))
+    };
+    services.map(migrate).collect()
+}
+
+/// The scripts that back up and restore, and what runs them.
 pub(crate) fn artifacts(spec: &Spec) -> Vec<Artifact> {
-    let connection = connection_settings(&spec.settings);
+    let connection = format!("{}DIRECTORY={}\n", connection_settings(&spec.settings), shell_path(folder(&spec.settings)));
     let backup = format!("{connection}{}{}", services(spec, true), backup_settings(&spec.settings));
     let restore = format!("{connection}{}{}", marks(&spec.settings), services(spec, false));
+    let loading = format!("{LOGIN}\n{RESTORE}");
     let mut artifacts = vec![
         Artifact::program(BACKUP_PATH, script(spec, "backup-databases.sh", BACKUP_HEADER, &backup, BACKUP)),
-        Artifact::program(RESTORE_PATH, script(spec, "restore-database.sh", RESTORE_HEADER, &restore, RESTORE)),
+        Artifact::program(RESTORE_PATH, script(spec, "restore-database.sh", RESTORE_HEADER, &restore, &loading)),
     ];
     artifacts.extend(schedule::artifacts(spec));
     artifacts
@@ -95,7 +159,7 @@ fn path_word(path: Option<&str>) -> String {
 
 fn connection_settings(settings: &Settings) -> String {
     format!(
-        "HOST={}\nPORT={}\nUSERNAME={}\nMAINTENANCE={}\nSSLMODE={}\nSSLROOTCERT={}\nSSLCERT={}\nSSLKEY={}\nDIRECTORY={}\n",
+        "HOST={}\nPORT={}\nUSERNAME={}\nMAINTENANCE={}\nSSLMODE={}\nSSLROOTCERT={}\nSSLCERT={}\nSSLKEY={}\n",
         shell_word(&settings.postgres_host),
         settings.postgres_port,
         shell_word(settings.postgres_username.as_str()),
@@ -104,7 +168,6 @@ fn connection_settings(settings: &Settings) -> String {
         path_word(settings.postgres_sslrootcert.as_deref()),
         path_word(settings.postgres_sslcert.as_deref()),
         path_word(settings.postgres_sslkey.as_deref()),
-        shell_path(folder(settings)),
     )
 }
 
@@ -133,6 +196,22 @@ fn backup_settings(settings: &Settings) -> String {
         settings.backup_minimum_count,
         shell_word(settings.backup_on_failure.as_deref().unwrap_or_default()),
         if settings.backup_recipients.is_empty() { "''" } else { "yes" },
+    )
+}
+
+/// A service, where its tables are and where they go.
+fn migrate_settings(spec: &Spec, service: &Service) -> String {
+    let words = |texts: &[&str]| texts.iter().map(|text| shell_word(text)).collect::<Vec<_>>().join(" ");
+    let logins = [service.login(Slot::A), service.login(Slot::B), service.migrator()];
+    format!(
+        "SERVICE={}\nSHARED={}\nDATABASE={}\nOWNER={}\nLOGINS=({})\nTABLES=({})\nENV_FILE={}\n",
+        shell_word(service.name.as_str()),
+        shell_word(spec.settings.postgres_database.as_str()),
+        shell_word(service.database.as_str()),
+        shell_word(service.owner().as_str()),
+        words(&logins.each_ref().map(|login| login.as_str())),
+        words(&service.tables.iter().map(String::as_str).collect::<Vec<_>>()),
+        shell_word(&environment::path(service.name.as_str())),
     )
 }
 

@@ -1,3 +1,6 @@
+DIRECTORY=${PGISLE_BACKUP_DIRECTORY:-$DIRECTORY}
+LOG=${PGISLE_BACKUP_LOG:-$DIRECTORY/backup.log}
+
 # What a complete dump of a database ends with.
 DATABASE_END=$'--\n-- PostgreSQL database dump complete\n--\n'
 
@@ -50,18 +53,6 @@ SCRATCH=
 LOGIN=
 IS_CLOSED=
 MUST_CONFIRM=yes
-
-die() {
-  log error "$1"
-  exit 1
-}
-
-# die_with REASON FILE: the same, with what a program said.
-die_with() {
-  local said
-  said=$(tail -n 5 -- "$2") || said=
-  die "$1${said:+: ${said//$'\n'/ }}"
-}
 
 usage() {
   printf 'usage: %s [-y] SERVICE FILE\n\n  -y    do not ask before the databases are swapped\n\nservices: %s\n' "$0" "${SERVICES[*]}" >&2
@@ -129,12 +120,6 @@ check_file() {
   [[ $end$'\n' == *"$DATABASE_END"* ]] || die "$FILE is not a whole dump of a database: it has no end"
 }
 
-# psql must know \restrict (from 13.22, 14.19, 15.14, 16.10, 17.6, 18 on): without it a dump can run programs here.
-check_psql() {
-  printf '\\restrict x\nSELECT 1;\n' | ask "$MAINTENANCE" >/dev/null 2>"$WORK/errors" ||
-    die_with "psql is too old to be trusted with a dump: update PostgreSQL's client tools" "$WORK/errors"
-}
-
 check_server() {
   local found
   check_login || die 'nothing was restored'
@@ -153,7 +138,7 @@ SQL
 
 # An empty database beside the live one, like it in everything that a dump of it does not hold, and closed to all but one login.
 create_scratch() {
-  local password name=${BASE}__restore_$NOW
+  local name=${BASE}__restore_$NOW
   ask "$MAINTENANCE" -v live="$DATABASE" -v scratch="$name" >/dev/null 2>"$WORK/errors" <<'SQL' || die_with "database $name cannot be created" "$WORK/errors"
 SELECT concat(format('CREATE DATABASE %I TEMPLATE template0 ALLOW_CONNECTIONS false ENCODING %L LC_COLLATE %L LC_CTYPE %L LOCALE_PROVIDER ',
     :'scratch', pg_encoding_to_char(d.encoding), d.datcollate, d.datctype),
@@ -164,21 +149,13 @@ SQL
   # From here on it is ours to drop; before, it could be another run's of the same second.
   SCRATCH=$name
   LOGIN=pgisle_restore_script_${NOW}_$$
-  ask "$MAINTENANCE" -v scratch="$SCRATCH" -v login="$LOGIN" -v owner="$OWNER" >/dev/null 2>"$WORK/errors" <<'SQL' || die_with "the login for the restore cannot be created" "$WORK/errors"
+  ask "$MAINTENANCE" -v scratch="$SCRATCH" -v owner="$OWNER" >/dev/null 2>"$WORK/errors" <<'SQL' || die_with "database $SCRATCH cannot be closed to others" "$WORK/errors"
 REVOKE ALL ON DATABASE :"scratch" FROM PUBLIC;
 GRANT CREATE, TEMPORARY ON DATABASE :"scratch" TO :"owner";
-CREATE ROLE :"login" LOGIN CONNECTION LIMIT 2 IN ROLE :"owner";
-SELECT format('ALTER ROLE %I SET role = %L', :'login', :'owner') \gexec
-GRANT CONNECT ON DATABASE :"scratch" TO :"login";
-ALTER DATABASE :"scratch" ALLOW_CONNECTIONS true;
 SQL
-  # \password sends a verifier, so that the password is in no log of the server. It asks on the terminal, if there is one.
-  password=$(head -c 32 /dev/urandom | sha256sum)
-  password=${password%% *}
-  printf '%s\n%s\n' "$password" "$password" |
-    PGDATABASE=$MAINTENANCE PGOPTIONS='-c password_encryption=scram-sha-256' setsid -w psql -Xqw -v ON_ERROR_STOP=1 -c "\\password $LOGIN" >"$WORK/errors" 2>&1 ||
-    die_with "the login for the restore gets no password" "$WORK/errors"
-  printf '*:*:*:%s:%s\n' "$LOGIN" "$password" >"$WORK/passfile"
+  create_login "$SCRATCH"
+  ask "$MAINTENANCE" -v scratch="$SCRATCH" >/dev/null 2>"$WORK/errors" <<<'ALTER DATABASE :"scratch" ALLOW_CONNECTIONS true;' ||
+    die_with "database $SCRATCH cannot be opened" "$WORK/errors"
 }
 
 # What only the administrator may do inside, before anything of the service's is there.

@@ -1,6 +1,7 @@
-//! The backup and restore scripts, run by bash against real clusters.
+//! The generated scripts, run by bash against real clusters.
 
 mod damage;
+mod migrate;
 mod retention;
 mod roundtrip;
 mod schedule;

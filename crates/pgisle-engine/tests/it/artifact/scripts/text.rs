@@ -1,7 +1,7 @@
 //! What bash and shellcheck say of the scripts, whatever the names in them.
 
 use pgisle_core::artifact::{Endpoint, MODE_PROGRAM, generate};
-use pgisle_core::credential::Credentials;
+use pgisle_core::credential::{Credentials, Slot};
 use pgisle_core::spec::Spec;
 use pgisle_engine::local::find_program;
 use pgisle_engine::process::{Invocation, on_path};
@@ -19,6 +19,7 @@ fn specs() -> [Spec; 2] {
     "h'ost $(id)".clone_into(&mut settings.postgres_host);
     settings.tags.insert("a'b\n$(id)".to_owned(), "`id`\n\"".to_owned());
     settings.backup_recipients.push("age1x".to_owned());
+    hostile.services.values_mut().for_each(|service| service.tables.push("it's \"$(id)\" `id`\n\\ $x".to_owned()));
     [link(), hostile]
 }
 
@@ -29,7 +30,9 @@ async fn shellcheck_finds_nothing() {
     for spec in specs() {
         let folder = tempfile::tempdir().unwrap();
         let artifacts = generate(&spec, &Endpoint::of(&spec.settings), &Credentials::default());
-        for path in ["scripts/backup-databases.sh", "scripts/restore-database.sh"] {
+        let migrations =
+            artifacts.iter().map(|artifact| artifact.path.as_str()).filter(|path| path.starts_with("scripts/migrate-"));
+        for path in ["scripts/backup-databases.sh", "scripts/restore-database.sh"].into_iter().chain(migrations) {
             let artifact = artifacts.iter().find(|artifact| artifact.path == path).unwrap();
             assert_eq!((artifact.mode, artifact.holds_secrets), (MODE_PROGRAM, false));
             let file = folder.path().join("script.sh");
@@ -59,5 +62,17 @@ async fn bash_reads_every_setting_back() {
     ];
     expected.extend(spec.services.values().map(|service| service.database.as_str().to_owned()));
     expected.extend(spec.services.values().map(|service| service.owner().as_str().to_owned()));
+    assert_eq!(text.split_terminator('\0').collect::<Vec<_>>(), expected);
+
+    let script = text_of(&artifacts, "scripts/migrate-odd-one_2-database.sh");
+    let settings = script.split_once("set -euo pipefail").unwrap().0;
+    let print = r#"printf '%s\0' "$SERVICE" "$SHARED" "$DATABASE" "$OWNER" "${LOGINS[@]}" "${TABLES[@]}""#;
+    let run = Invocation::new(on_path("bash").unwrap()).arguments(["-c", &format!("{settings}\n{print}")]);
+    let text = run.run().await.unwrap().text();
+    let odd = &spec.services[&super::super::service_name("odd-one_2")];
+    let (owner, login, other, migrator) = (odd.owner(), odd.login(Slot::A), odd.login(Slot::B), odd.migrator());
+    let roles = [owner.as_str(), login.as_str(), other.as_str(), migrator.as_str()];
+    let mut expected = vec![odd.name.as_str(), spec.settings.postgres_database.as_str(), odd.database.as_str()];
+    expected.extend(roles.into_iter().chain(odd.tables.iter().map(String::as_str)));
     assert_eq!(text.split_terminator('\0').collect::<Vec<_>>(), expected);
 }
