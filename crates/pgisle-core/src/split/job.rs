@@ -105,6 +105,9 @@ pub struct Job {
     pub sequences: Vec<(String, String)>,
     /// The foreign keys that go.
     pub severed: Vec<Severed>,
+    /// What the definitions were that the new database was made with, when changes follow: their digest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub definitions: Option<String>,
     /// What the copy saw, when changes follow it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub copied: Option<Visible>,
@@ -143,6 +146,7 @@ impl Job {
             tables: Vec::new(),
             sequences: Vec::new(),
             severed: Vec::new(),
+            definitions: None,
             copied: None,
             opened: None,
             can_follow_back: false,

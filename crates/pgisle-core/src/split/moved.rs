@@ -147,6 +147,17 @@ pub struct Schema {
     pub schemas: BTreeSet<String>,
 }
 
+impl Schema {
+    /// Tells apart what was defined at two times: a SHA-256, in hexadecimal. In which order it is made does not count.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let Self { definitions, schemas } = self;
+        let mut all: Vec<&str> = definitions.values().flatten().chain(schemas).map(String::as_str).collect();
+        all.sort_unstable();
+        crate::artifact::digest(all.join("\0").as_bytes())
+    }
+}
+
 /// The catalogs by their fixed numbers (`pg_class.h`, `pg_proc.h`, `pg_type.h`).
 const PG_CLASS: u32 = 1259;
 const PG_PROC: u32 = 1255;

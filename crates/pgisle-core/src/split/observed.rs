@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::strategy::duration;
 use crate::inventory::Readable;
 use crate::name::{DatabaseName, RoleName};
 
@@ -268,6 +269,17 @@ pub struct Writer {
     pub application_name: String,
     /// How long it has been open, seconds.
     pub age_s: u64,
+}
+
+impl Writer {
+    /// Who it is, for people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self { backend_pid, database, role, application_name, age_s } = self;
+        let name = application_name.escape_debug();
+        let age = duration(age_s * 1000);
+        format!("\"{name}\", user \"{role}\", database \"{database}\", server process {backend_pid}, open for {age}")
+    }
 }
 
 /// A statement that was run often enough to be remembered.

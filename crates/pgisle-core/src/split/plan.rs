@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::boundary::{Crossing, crossings};
 use super::claim::{Claims, Owners, claim};
 use super::moved::moves_here;
-use super::observed::{Relation, Shared};
-use super::strategy::{Choice, Estimate, Strategy, choose, duration, estimates};
+use super::observed::{Relation, Shared, Writer};
+use super::strategy::{Choice, Estimate, Strategy, choose, estimates};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::inventory::Readable;
 use crate::name::{DatabaseName, ServiceName};
@@ -165,6 +165,7 @@ fn no_way(service: &ServiceSplit) -> Option<Diagnostic> {
     service.choice.strategy.is_none().then(|| {
         Diagnostic::error(Code::SPLIT_STRATEGY, format!("service \"{}\" cannot be split out", service.service))
             .detail(service.choice.because.clone())
+            .hint("Mend that, or take another strategy: `pgisle split plan` shows which can be used.")
     })
 }
 
@@ -173,20 +174,7 @@ fn preflight(shared: &Shared, services: &[ServiceSplit]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     match &shared.writers {
         Readable::Known(writers) => {
-            let long: Vec<String> = writers
-                .iter()
-                .filter(|writer| writer.age_s >= LONG_TRANSACTION_S)
-                .map(|writer| {
-                    let name = writer.application_name.escape_debug();
-                    format!(
-                        "\"{name}\", user \"{}\", database \"{}\", server process {}, open for {}",
-                        writer.role,
-                        writer.database,
-                        writer.backend_pid,
-                        duration(writer.age_s * 1000)
-                    )
-                })
-                .collect();
+            let long: Vec<String> = writers.iter().filter(|writer| writer.age_s >= LONG_TRANSACTION_S).map(Writer::words).collect();
             if !long.is_empty() {
                 diagnostics.push(
                     Diagnostic::warning(Code::SPLIT_TRANSACTION, "transactions that have written are open for long")

@@ -39,6 +39,9 @@ impl Gate {
 /// The number of the transaction at hand, as [`Gate::DecidedBy`] takes it.
 pub const TRANSACTION_NUMBER: &str = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text";
 
+/// What has become of a transaction, by its number: `in progress`, `committed`, `aborted`, or NULL when it is too old to be known.
+pub const FATE: &str = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)";
+
 /// The statements that were run in this database, the most frequent first, as JSON. `schema` is where `pg_stat_statements` is.
 #[must_use]
 pub fn remembered_statements(schema: &SchemaName, at_most: u32) -> Statement {
@@ -237,6 +240,32 @@ pub fn lock_tables<'a>(tables: impl IntoIterator<Item = (&'a str, &'a str)>, is_
 pub fn set_local_lock_timeout(timeout_ms: u32) -> Statement {
     Statement::new("SET LOCAL lock_timeout = ").number(i64::from(timeout_ms))
 }
+
+/// Ends what takes longer than so many milliseconds, in this session from here on; 0 never.
+#[must_use]
+pub fn set_statement_timeout(timeout_ms: u32) -> Statement {
+    Statement::new("SET statement_timeout = ").number(i64::from(timeout_ms))
+}
+
+/// The tables that are published under a name: schema and name.
+pub const PUBLISHED: &str = "SELECT p.schemaname::pg_catalog.text, p.tablename::pg_catalog.text \
+    FROM pg_catalog.pg_publication_tables AS p WHERE p.pubname = $1::pg_catalog.text";
+
+/// Who has a lock on a table: process, login, application, and for how many seconds. `$1` is its schema, `$2` its name.
+pub const HOLDERS: &str = "SELECT DISTINCT a.pid, a.usename::pg_catalog.text, a.application_name, \
+    EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::pg_catalog.int8 \
+    FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid \
+    JOIN pg_catalog.pg_class AS c ON c.oid = l.relation JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+    WHERE l.granted AND l.pid <> pg_catalog.pg_backend_pid() \
+    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()) \
+    AND n.nspname = $1::pg_catalog.text AND c.relname = $2::pg_catalog.text ORDER BY 4 DESC";
+
+/// Who keeps even readers away from a table of this database; as [`HOLDERS`].
+pub const EXCLUDERS: &str = "SELECT DISTINCT a.pid, a.usename::pg_catalog.text, a.application_name, \
+    EXTRACT(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::pg_catalog.int8 \
+    FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid \
+    WHERE l.granted AND l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_catalog.pg_backend_pid() \
+    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()) ORDER BY 4 DESC";
 
 /// Drops a foreign key.
 #[must_use]

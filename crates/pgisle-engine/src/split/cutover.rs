@@ -117,7 +117,7 @@ struct Ready {
 
 async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: Events<'_>) -> Result<CutOver, SplitError> {
     let mut control = request.session(request.shared()).await?;
-    let job = journal::read(&control, &request.service.name).await?;
+    let job = journal::settled(&mut control, &request.service.name).await?;
     if let Some(job) = job.filter(|job| job.state == JobState::Cut) {
         let cut = CutOver { job, pause: None, receipt: None, applied: None, diagnostics: Vec::new() };
         let mut cut = conclude(site, run, request, control, cut, events).await?;
@@ -125,7 +125,12 @@ async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, e
         return Ok(cut);
     }
     let mut ready = prepare(site, run, request, events).await?;
-    let Paused { pause, receipt } = pause(site, request, &mut ready, false, events).await?;
+    let paused = pause(site, request, &mut ready, false, events).await;
+    if paused.is_err() && !ready.job.state.is_home() {
+        // Why it failed says more than what could not be taken away, which the next call or a rollback does.
+        let _left = give_room_back(site, request, &ready).await;
+    }
+    let Paused { pause, receipt } = paused?;
     let Ready { mut job, ground, mut diagnostics, decider, wanted, .. } = ready;
     decider.close().await;
     diagnostics.extend(wanted.blocked.into_iter().map(|Blocked { diagnostic, .. }| diagnostic));
@@ -187,14 +192,13 @@ async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: 
     let mut session = Session::connect(site.connect()).await?;
     let mut control = request.session(request.shared()).await?;
     let ground = Ground::look(request, &session).await?;
-    let job = journal::read(&control, &request.service.name).await?;
+    let job = journal::settled(&mut control, &request.service.name).await?;
     let Some(mut job) = job else {
         return Err(Diagnostic::error(Code::SPLIT_STATE, format!("service \"{}\" is not being split", request.service.name))
             .hint("Begin with:")
             .command(format!("pgisle split run {}", request.service.name))
             .into());
     };
-    journal::settle(&mut control, &job).await?;
     let is_ready = match job.strategy {
         Strategy::Stream => job.state == JobState::Following,
         Strategy::Clone | Strategy::Copy => job.state == JobState::Begun,
@@ -206,6 +210,12 @@ async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: 
     journal::fence_all(&mut control, &job, &ground).await?;
     events(Event::Restoring("reading the definitions"));
     let schema = fill::read_schema(request, &ground.moved, ground.server_major(), ground.is_superuser).await?;
+    if job.strategy == Strategy::Stream && job.definitions.as_ref() != Some(&schema.digest()) {
+        return Err(guard::changed_since(
+            &job,
+            "The definitions of its tables, or of what belongs to them, are not those of the copy.",
+        ));
+    }
     let (stage, follower) = if job.strategy == Strategy::Stream {
         let stage = stage::take_up(site, &mut session, &job.staging, Purpose::Split, &fill::source(request)).await?;
         let source = request.session(request.shared()).await?;
@@ -244,14 +254,7 @@ fn check_tables(job: &Job, ground: &Ground) -> Result<(), SplitError> {
         .chain(then.iter().filter(|table| !now.contains(table)))
         .map(name)
         .collect();
-    Err(Diagnostic::error(
-        Code::SPLIT_STATE,
-        format!("what moves for service \"{}\" has changed since the split began", job.service),
-    )
-    .detail(format!("It concerns {}.", differs.join(", ")))
-    .hint("Begin again:")
-    .command(format!("pgisle split run {}", job.service))
-    .into())
+    Err(guard::changed_since(job, &format!("It concerns {}.", differs.join(", "))))
 }
 
 /// What the pause was, and what both sides held in it.
@@ -272,7 +275,7 @@ async fn pause(
         events(Event::Restoring("following changes"));
         follower.catch_up(&|_| {}).await?;
         if !is_rehearsal && ready.job.strategy == Strategy::Stream {
-            keep_way_back(site, &ready.ground, &mut ready.job, &ready.stage).await?;
+            keep_way_back(request, &ready.ground, &mut ready.job, &ready.stage).await?;
         }
         follower.tighten().await?;
     }
@@ -280,6 +283,7 @@ async fn pause(
         let Ready { ground, job, stage, .. } = &*ready;
         ready.seal = Some(Seal::prepare(request, job, &stage.database, ground.is_superuser).await?);
     }
+    fault::stage("split.ready");
     events(Event::Restoring("holding writers off"));
     let paused = request.pause().await?;
     let started = Instant::now();
@@ -287,7 +291,10 @@ async fn pause(
     if outcome.is_err() || is_rehearsal {
         // It may be in any state; without its transaction nothing of it has happened.
         let _undone = ready.decider.batch("ROLLBACK").await;
-        journal::settle(&mut ready.control, &ready.job).await?;
+        // It may be the answer to the commit that was lost.
+        if let Some(job) = journal::settled(&mut ready.control, &request.service.name).await?.filter(|job| job.state.is_home()) {
+            ready.job = job;
+        }
     } else {
         ready.diagnostics.extend(request.announce(&request.service.database).await);
     }
@@ -303,13 +310,28 @@ async fn pause(
     outcome
 }
 
+/// Takes away what an attempt that failed has made and the next one makes anew: a copy, or the slot of the way back.
+async fn give_room_back(site: &Site<'_>, request: &Request<'_>, ready: &Ready) -> Result<(), SplitError> {
+    if ready.job.strategy == Strategy::Stream {
+        let mut session = request.session(&ready.stage.database).await?;
+        drop_slot(&mut session, &ready.job.slot_back()).await?;
+        session.close().await;
+        return Ok(());
+    }
+    let mut session = Session::connect(site.connect()).await?;
+    let inventory = inspect_shared(&session).await?;
+    fill::clean(site, &mut session, &inventory).await?;
+    session.close().await;
+    Ok(())
+}
+
 /// A slot on the new home, for the way back, made before anything waits.
-async fn keep_way_back(site: &Site<'_>, ground: &Ground, job: &mut Job, stage: &stage::Stage) -> Result<(), SplitError> {
-    let mut session = Session::connect(&site.connect().to_database(&stage.database)).await?;
+async fn keep_way_back(request: &Request<'_>, ground: &Ground, job: &mut Job, stage: &stage::Stage) -> Result<(), SplitError> {
+    let mut session = request.session(&stage.database).await?;
     drop_slot(&mut session, &job.slot_back()).await?;
-    let owner = site.service.owner();
+    let owner = request.service.owner();
     publish(&mut session, &ground.moved, (!ground.is_superuser).then_some(&owner), &job.slot_back()).await?;
-    create_slot(&session, &job.slot_back()).await?;
+    create_slot(request, &mut session, &job.slot_back()).await?;
     job.can_follow_back = true;
     session.close().await;
     Ok(())
@@ -324,6 +346,10 @@ async fn hold_and_move(
 ) -> Result<Paused, SplitError> {
     hold_writers(request, ready, is_rehearsal).await?;
     fault::stage("split.held");
+    if let Some(seal) = &ready.seal {
+        // From here on nobody can change the tables.
+        guard::check_copy(&ready.control, seal.home(), &ready.ground.moved, &ready.job).await?;
+    }
     match &mut ready.follower {
         Some(follower) => {
             // This commit waits for the disk, and with it for everything that was committed before.
@@ -472,6 +498,7 @@ async fn switch(site: &Site<'_>, ready: &mut Ready, cut: &Job, live: &DatabaseNa
     site.own.confirm().await?;
     let number = journal::transaction_number(decider).await?;
     journal::set(control, &cut.service, Gate::DecidedBy(number)).await?;
+    fault::stage("split.deciding");
     decider.batch("COMMIT").await.map_err(failed())?;
     fault::after(fault::Moment::Statement);
     Ok(())

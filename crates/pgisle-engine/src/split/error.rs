@@ -5,9 +5,13 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use crate::apply::ApplyError;
 use crate::backup::content::ContentError;
 use crate::backup::restore::RestoreError;
-use crate::postgres::connect::describe;
+use crate::postgres::connect::{describe, is_lost};
 use crate::postgres::{ConnectError, InspectError, LockError};
 use crate::process::ProcessError;
+
+/// What to do when the server, or a session of ours, went away.
+const CUT_OFF: &str =
+    "What was under way is undone. `pgisle split status` says where the service is at home; the same command goes on.";
 
 /// Why a split did not go on. What was there before is there still: the shared database is the service's home until the cutover's one
 /// commit, and the new database from then on.
@@ -66,8 +70,11 @@ impl SplitError {
             Self::Content(error) => error.diagnostic(),
             Self::Process(error) => Diagnostic::error(Code::SPLIT_FAILED, self.to_string()).detail(format!("{error}.")),
             Self::Query { source, .. } => {
-                let code = if source.is_closed() { Code::CONNECT_LOST } else { Code::SPLIT_FAILED };
+                let code = if is_lost(source) { Code::CONNECT_LOST } else { Code::SPLIT_FAILED };
                 let mut diagnostic = Diagnostic::error(code, self.to_string()).detail(format!("{}.", describe(source)));
+                if is_lost(source) {
+                    diagnostic = diagnostic.hint(CUT_OFF);
+                }
                 if let Some(hint) = source.as_db_error().and_then(tokio_postgres::error::DbError::hint) {
                     diagnostic = diagnostic.hint(hint.to_owned());
                 }

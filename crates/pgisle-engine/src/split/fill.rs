@@ -12,9 +12,9 @@ use pgisle_core::inventory::Inventory;
 use pgisle_core::name::{RoleName, SchemaName};
 use pgisle_core::split::{Moved, Phase, Schema, choose_schema};
 use pgisle_core::sql::restore::create_schema;
-use pgisle_core::sql::split::STRIP;
+use pgisle_core::sql::split::{EXCLUDERS, STRIP};
 
-use super::{Request, SplitError};
+use super::{Request, SplitError, hold};
 use crate::backup::restore::{Site, stage};
 use crate::fault;
 use crate::local::ClientPrograms;
@@ -40,7 +40,7 @@ pub(super) async fn read_schema(
     let connect = request.connect_to(request.shared());
     let mut program =
         programs.invocation("pg_dump").arguments(["--format=custom", "--compress=0", "--schema-only", "--no-password"]);
-    program = program.arguments(["--no-subscriptions", "--no-publications", "--lock-wait-timeout=30s"]);
+    program = program.arguments(["--no-subscriptions", "--no-publications", "--lock-wait-timeout=10s"]);
     // The owner of the tables may not read it, and the fence must be among what is listed: what needs it stays.
     program = program.argument("--exclude-table=pgisle_split.job");
     if let Some(owner) = moved.tables.first().map(|table| &table.owner).filter(|_| !is_superuser) {
@@ -60,10 +60,26 @@ pub(super) async fn read_schema(
             Diagnostic::error(Code::SPLIT_FAILED, "the definitions of the tables cannot be read").detail(format!("{why}.")),
         )
     };
-    let (read, archive) = outcome.map_err(|error| unreadable(error.to_string()))??;
+    let (read, archive) = match outcome.map_err(|error| unreadable(error.to_string()))? {
+        Ok(read) => read,
+        // What a pg_dump says that has waited in vain is not who it was that it waited for.
+        Err(error) => return Err(kept_away(request).await.unwrap_or_else(|| error.into())),
+    };
     read.map_err(|error| unreadable(error.to_string()))?;
     let listing = read_entries(archive.as_slice()).map_err(|error| unreadable(error.to_string()))?;
     Ok(choose_schema(&listing.entries, moved))
+}
+
+/// Who keeps readers away from the tables, if somebody does.
+async fn kept_away(request: &Request<'_>) -> Option<SplitError> {
+    let session = request.session(request.shared()).await.ok()?;
+    let words = hold::who(&session.query(EXCLUDERS, &[]).await.ok()?);
+    session.close().await;
+    let who = || {
+        Diagnostic::error(Code::SPLIT_PAUSE, "the definitions of the tables cannot be read")
+            .detail(format!("A change is under way: {}.", words.join("; ")))
+    };
+    (!words.is_empty()).then(|| who().hint("Nothing has moved. Wait for it to end, and try again.").into())
 }
 
 fn no_tools(server_major: u32) -> SplitError {

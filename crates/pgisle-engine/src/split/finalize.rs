@@ -92,10 +92,9 @@ async fn finalize_locked(
     let mut session = Session::connect(site.connect()).await?;
     let mut control = request.session(request.shared()).await?;
     let ground = Ground::look(request, &session).await?;
-    let Some(job) = journal::read(&control, &request.service.name).await? else {
+    let Some(job) = journal::settled(&mut control, &request.service.name).await? else {
         return Err(not_split(request));
     };
-    journal::settle(&mut control, &job).await?;
     let mut finalized = Finalized { job, outcome: Outcome::Dropped, aside: Vec::new(), diagnostics: Vec::new() };
     match finalized.job.state {
         JobState::Cut => {

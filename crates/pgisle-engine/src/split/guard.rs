@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{DatabaseName, RoleName};
-use pgisle_core::split::Job;
+use pgisle_core::split::{Job, Moved, Strategy};
 use pgisle_core::sql::Statement;
 use pgisle_core::sql::content::act_as;
 use pgisle_core::sql::homecoming::{COLUMNS, FIRING, Firing, act_as_oneself};
-use pgisle_core::sql::split::{DROP_PROGRESS, FENCE_ALONE, FENCE_TRIGGER, FENCED, Gate, create_gate, drop_fence};
+use pgisle_core::sql::split::{DROP_PROGRESS, FENCE_ALONE, FENCE_TRIGGER, FENCED, Gate, PUBLISHED, create_gate, drop_fence};
 
 use super::run::Ground;
 use super::{Request, SplitError, journal};
@@ -114,9 +114,10 @@ pub(super) async fn lower(request: &Request<'_>, job: &Job, is_superuser: bool, 
         let (schema, name): (String, String) =
             (row.try_get(0).map_err(SplitError::query(doing))?, row.try_get(1).map_err(SplitError::query(doing))?);
         let owner = (!is_superuser).then_some(&owner);
-        journal::alter_patiently(&mut home, owner, doing, &[drop_fence(&schema, &name)], attempts).await?;
+        let drop = [drop_fence(&schema, &name)];
+        journal::alter_patiently(&mut home, Some((&schema, &name)), owner, doing, &drop, attempts).await?;
     }
-    let outcome = journal::alter_patiently(&mut home, None, doing, &[Statement::new(DROP_PROGRESS)], attempts).await;
+    let outcome = journal::alter_patiently(&mut home, None, None, doing, &[Statement::new(DROP_PROGRESS)], attempts).await;
     home.close().await;
     outcome
 }
@@ -143,6 +144,11 @@ impl Seal {
         Ok(Self { home, holder })
     }
 
+    /// The session in the database that is to be the home.
+    pub(super) fn home(&self) -> &Session {
+        &self.home
+    }
+
     /// Closes it until the transaction ends, and leaves the database.
     pub(super) async fn shut(mut self, job: &Job) -> Result<Session, SplitError> {
         self.holder.batch("BEGIN").await.map_err(SplitError::query("keep the new home shut"))?;
@@ -166,22 +172,7 @@ async fn shapes(session: &Session) -> Result<Shapes, SplitError> {
 /// What was made or changed in the new home since has no place in the shared database.
 pub(super) async fn check_shapes(control: &Session, home: &Session, job: &Job) -> Result<(), SplitError> {
     let (old, new) = (shapes(control).await?, shapes(home).await?);
-    let mut differences = Vec::new();
-    for table in &job.tables {
-        let name = format!("{}.{}", table.0, table.1);
-        match (old.get(table), new.get(table)) {
-            (None, _) => differences.push(format!("table {name} is not in the shared database any more")),
-            (_, None) => differences.push(format!("table {name} is not in the new home any more")),
-            (Some(old), Some(new)) => {
-                let only = |these: &[String], those: &[String], place: &str| {
-                    let only = these.iter().filter(|column| !those.contains(column));
-                    only.map(|column| format!("{name} has column {column} in the {place} only")).collect::<Vec<_>>()
-                };
-                differences.extend(only(new, old, "new home"));
-                differences.extend(only(old, new, "shared database"));
-            }
-        }
-    }
+    let mut differences = differences(&old, &new, job, ["shared database", "new home"]);
     let made = new.keys().filter(|table| !job.tables.contains(table));
     differences.extend(made.map(|(schema, name)| format!("table {schema}.{name} was made in the new home")));
     if differences.is_empty() {
@@ -191,4 +182,50 @@ pub(super) async fn check_shapes(control: &Session, home: &Session, job: &Job) -
         .detail(format!("{}.", differences.join("; ")))
         .hint("Make the same change to the tables of the shared database, or undo it in the new home; then roll back. What was made since must be moved or dropped first.")
         .into())
+}
+
+/// What was changed in the shared database since the new one was made would be lost. With changes that follow, the tables must be
+/// the very ones that are followed.
+pub(super) async fn check_copy(control: &Session, copy: &Session, moved: &Moved, job: &Job) -> Result<(), SplitError> {
+    let failed = || SplitError::query("look at what is followed");
+    let (old, new) = (shapes(control).await?, shapes(copy).await?);
+    let mut differences = differences(&old, &new, job, ["shared database", "copy"]);
+    if job.strategy == Strategy::Stream {
+        let rows = control.query(PUBLISHED, &[&job.slot()]).await.map_err(failed())?;
+        let name = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
+        let followed = rows.iter().map(name).collect::<Result<Vec<(String, String)>, tokio_postgres::Error>>().map_err(failed())?;
+        let tables = moved.tables.iter().filter(|table| !table.is_partitioned);
+        let lost = tables.filter(|table| !followed.iter().any(|(schema, name)| *schema == table.schema && *name == table.name));
+        differences.extend(lost.map(|table| format!("table {}.{} is not the one that is followed", table.schema, table.name)));
+    }
+    if differences.is_empty() { Ok(()) } else { Err(changed_since(job, &format!("{}.", differences.join("; ")))) }
+}
+
+/// Something of what moves is not what it was.
+pub(super) fn changed_since(job: &Job, detail: &str) -> SplitError {
+    Diagnostic::error(Code::SPLIT_STATE, format!("what moves for service \"{}\" has changed since the split began", job.service))
+        .detail(detail)
+        .hint("Nothing has moved. Begin again:")
+        .command(format!("pgisle split run {}", job.service))
+        .into()
+}
+
+fn differences(old: &Shapes, new: &Shapes, job: &Job, [here, there]: [&str; 2]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for table in &job.tables {
+        let name = format!("{}.{}", table.0, table.1);
+        match (old.get(table), new.get(table)) {
+            (None, _) => differences.push(format!("table {name} is not in the {here} any more")),
+            (_, None) => differences.push(format!("table {name} is not in the {there} any more")),
+            (Some(old), Some(new)) => {
+                let only = |these: &[String], those: &[String], place: &str| {
+                    let only = these.iter().filter(|column| !those.contains(column));
+                    only.map(|column| format!("{name} has column {column} in the {place} only")).collect::<Vec<_>>()
+                };
+                differences.extend(only(new, old, there));
+                differences.extend(only(old, new, here));
+            }
+        }
+    }
+    differences
 }

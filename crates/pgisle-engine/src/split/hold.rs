@@ -115,18 +115,21 @@ async fn held_up(barrier: &Barrier<'_>, waited: Duration) -> SplitError {
         JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = l.relation AND t.tgname = 'pgisle_split_fence' \
         WHERE l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
         AND l.pid <> pg_catalog.pg_backend_pid() ORDER BY 4 DESC";
-    let mut words = Vec::new();
-    if let Ok(rows) = barrier.control.query(WHO, &[]).await {
-        for row in rows.iter().take(5) {
-            let (pid, role, name): (i32, String, String) =
-                (row.try_get(0).unwrap_or_default(), row.try_get(1).unwrap_or_default(), row.try_get(2).unwrap_or_default());
-            let age: i64 = row.try_get(3).unwrap_or_default();
-            words.push(format!("server process {pid} of \"{role}\" (\"{}\"), for {age} s", name.escape_debug()));
-        }
-    }
+    let words = barrier.control.query(WHO, &[]).await.map_or_else(|_| Vec::new(), |rows| who(&rows));
     let who = if words.is_empty() { "They came and went.".to_owned() } else { format!("Writing: {}.", words.join("; ")) };
     Diagnostic::error(Code::SPLIT_PAUSE, format!("writers could not be held off within {} ms", waited.as_millis()))
         .detail(format!("{who} Everyone goes on as before."))
         .hint("Wait for long transactions to end, or allow a longer pause with -pause.")
         .into()
+}
+
+/// Sessions for people, from rows of process, login, application and age in seconds.
+pub(super) fn who(rows: &[tokio_postgres::Row]) -> Vec<String> {
+    let words = |row: &tokio_postgres::Row| {
+        let (pid, role, name): (i32, String, String) =
+            (row.try_get(0).unwrap_or_default(), row.try_get(1).unwrap_or_default(), row.try_get(2).unwrap_or_default());
+        let age: i64 = row.try_get(3).unwrap_or_default();
+        format!("server process {pid} of \"{role}\" (\"{}\"), for {age} s", name.escape_debug())
+    };
+    rows.iter().take(5).map(words).collect()
 }

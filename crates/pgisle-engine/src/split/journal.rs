@@ -1,6 +1,7 @@
 //! The journal of splits, in the shared database: a row a service, changed together with what it tells of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{DatabaseName, RoleName, ServiceName};
@@ -9,20 +10,30 @@ use pgisle_core::split::{Job, JobState, Moved};
 use pgisle_core::sql::Statement;
 use pgisle_core::sql::content::act_as as act_as_owner;
 use pgisle_core::sql::split::{
-    DROP_PROGRESS, FENCED, Gate, HAS_JOURNAL, JOBS, JOURNAL, TRANSACTION_NUMBER, create_fence, create_gate, drop_fence, forget_job,
-    gate_state, grant_entry, grant_sequence, grant_table, pin_late_at, set_gate, set_local_lock_timeout, write_job,
+    DROP_PROGRESS, FATE, FENCED, Gate, HAS_JOURNAL, HOLDERS, JOBS, JOURNAL, TRANSACTION_NUMBER, create_fence, create_gate,
+    drop_fence, forget_job, gate_state, grant_entry, grant_sequence, grant_table, pin_late_at, set_gate, set_local_lock_timeout,
+    write_job,
 };
 
 use tokio_postgres::Row;
 
 use super::run::Ground;
-use super::{SplitError, act_as};
+use super::{SplitError, act_as, hold};
 use crate::fault;
 use crate::postgres::connect::describe;
 use crate::postgres::{ConnectError, ConnectOptions, Session};
 
 /// How long a trigger may wait for a table. Writers wait behind it.
 const FENCE_LOCK_TIMEOUT_MS: u32 = 1_000;
+
+/// A gate above it has the number of a transaction.
+const GATE_WORDS_MAX: u64 = 15;
+
+/// So long is it waited for what an earlier call has begun to commit.
+const DECISION_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at it.
+const DECISION_GAP: Duration = Duration::from_millis(50);
 
 /// How often it is tried again.
 pub(super) const FENCE_ATTEMPTS: u32 = 10;
@@ -184,22 +195,24 @@ pub(super) async fn fence(
 ) -> Result<(), SplitError> {
     let doing = format!("put the fence on table \"{schema}\".\"{name}\"");
     let statements = create_fence(schema, name, service, target);
-    alter(session, Some(owner).filter(|_| !is_superuser), &doing, &statements).await
+    alter(session, (schema, name), Some(owner).filter(|_| !is_superuser), &doing, &statements).await
 }
 
 /// Changes a table that others use: in a transaction of its own, which waits for the table only so long, and is tried again.
 pub(super) async fn alter(
     session: &mut Session,
+    table: (&str, &str),
     owner: Option<&RoleName>,
     doing: &str,
     statements: &[Statement],
 ) -> Result<(), SplitError> {
-    alter_patiently(session, owner, doing, statements, FENCE_ATTEMPTS).await
+    alter_patiently(session, Some(table), owner, doing, statements, FENCE_ATTEMPTS).await
 }
 
 /// Tries it so often: each time, all others wait behind it.
 pub(super) async fn alter_patiently(
     session: &mut Session,
+    table: Option<(&str, &str)>,
     owner: Option<&RoleName>,
     doing: &str,
     statements: &[Statement],
@@ -224,7 +237,9 @@ pub(super) async fn alter_patiently(
         let _undone = session.batch("ROLLBACK").await;
         match error {
             SplitError::Query { source, .. } if is_lock_timeout(&source) && attempt < attempts => {}
-            SplitError::Query { source, .. } if is_lock_timeout(&source) => return Err(in_use(doing, attempts)),
+            SplitError::Query { source, .. } if is_lock_timeout(&source) => {
+                return Err(in_use(session, table, doing, attempts).await);
+            }
             error => return Err(error),
         }
     }
@@ -232,9 +247,16 @@ pub(super) async fn alter_patiently(
     Ok(())
 }
 
-fn in_use(doing: &str, attempts: u32) -> SplitError {
+async fn in_use(session: &Session, table: Option<(&str, &str)>, doing: &str, attempts: u32) -> SplitError {
+    let mut words = Vec::new();
+    if let Some((schema, name)) = table
+        && let Ok(rows) = session.query(HOLDERS, &[&schema, &name]).await
+    {
+        words = hold::who(&rows);
+    }
+    let who = if words.is_empty() { String::new() } else { format!(" Using it: {}.", words.join("; ")) };
     Diagnostic::error(Code::SPLIT_PAUSE, format!("cannot {doing}"))
-        .detail(format!("In {attempts} attempts a transaction that uses it did not end. Everyone goes on as before."))
+        .detail(format!("In {attempts} attempts a transaction that uses it did not end.{who} Everyone goes on as before."))
         .hint("Wait for long transactions to end, and try again.")
         .into()
 }
@@ -246,7 +268,7 @@ pub(super) async fn lift_fences(session: &mut Session, job: &Job, ground: &Groun
         let Some(relation) = ground.shared.objects.relations.iter().find(there) else { continue };
         let doing = format!("take the fence off table \"{schema}\".\"{name}\"");
         let owner = Some(&relation.owner).filter(|_| !ground.is_superuser);
-        alter(session, owner, &doing, &[drop_fence(schema, name)]).await?;
+        alter(session, (schema, name), owner, &doing, &[drop_fence(schema, name)]).await?;
     }
     Ok(())
 }
@@ -276,6 +298,40 @@ pub(super) async fn forget_within(session: &mut Session, service: &ServiceName) 
 /// `lock_not_available`: the lock timeout has passed.
 pub(super) fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| code.code() == "55P03")
+}
+
+/// Reads one service's split once it is decided: what was killed while it committed may be committing still. Then has the gate say what
+/// the journal says.
+pub(super) async fn settled(session: &mut Session, service: &ServiceName) -> Result<Option<Job>, SplitError> {
+    if read(session, service).await?.is_none() {
+        return Ok(None);
+    }
+    let (gate, _) = gate_of(session, service).await?;
+    if gate > GATE_WORDS_MAX {
+        wait_for(session, service, gate).await?;
+    }
+    let job = read(session, service).await?;
+    if let Some(job) = &job {
+        settle(session, job).await?;
+    }
+    Ok(job)
+}
+
+async fn wait_for(session: &Session, service: &ServiceName, transaction: u64) -> Result<(), SplitError> {
+    let failed = || SplitError::query("look what became of a transaction");
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < DECISION_PATIENCE {
+        let rows = session.query(FATE, &[&transaction.to_string()]).await.map_err(failed())?;
+        let fate: Option<String> = rows.first().map_or(Ok(None), |row| row.try_get(0)).map_err(failed())?;
+        if fate.as_deref() != Some("in progress") {
+            return Ok(());
+        }
+        tokio::time::sleep(DECISION_GAP).await;
+    }
+    Err(Diagnostic::error(Code::SPLIT_STATE, format!("where service \"{service}\" is at home is being decided"))
+        .detail(format!("Transaction {transaction} of an earlier call is still committing, or its server process does not know yet that it is over."))
+        .hint("Nobody writes to the tables meanwhile. Try again in a moment; a server that waits for a standby (synchronous_standby_names) may keep it.")
+        .into())
 }
 
 /// Has the gate say what the journal says: whatever was killed in between, the journal is what counts.

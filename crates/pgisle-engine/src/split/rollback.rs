@@ -72,10 +72,9 @@ async fn rollback_locked(
     let mut session = Session::connect(site.connect()).await?;
     let mut control = request.session(request.shared()).await?;
     let ground = Ground::look(request, &session).await?;
-    let Some(job) = journal::read(&control, &request.service.name).await? else {
+    let Some(job) = journal::settled(&mut control, &request.service.name).await? else {
         return Err(not_begun(request));
     };
-    journal::settle(&mut control, &job).await?;
     let mut back = RolledBack { job, brought: Brought::NeverLeft, pause: None, left: None, applied: None, diagnostics: Vec::new() };
     match back.job.state {
         JobState::Begun | JobState::Following => {
@@ -150,7 +149,7 @@ async fn come_home(
         // The fence is open, its transaction being gone; why this failed says more than that it could not be taken away.
         drop(guard::lower(request, &back.job, ground.is_superuser, 1).await);
         // The answer to the commit may be what was lost.
-        journal::settle(control, &back.job).await?;
+        journal::settled(control, &request.service.name).await?;
     }
     attempt
 }
@@ -363,7 +362,7 @@ async fn mend(control: &mut Session, ground: &Ground, key: &Severed) -> Result<O
     let there = control.query(HAS_CONSTRAINT, &[schema, table, constraint]).await.map_err(SplitError::query(doing.clone()))?;
     if there.is_empty() {
         let add = [add_constraint(schema, table, constraint, definition)];
-        match journal::alter(control, owner, &doing, &add).await {
+        match journal::alter(control, (schema, table), owner, &doing, &add).await {
             Err(SplitError::Query { source, .. }) if source.as_db_error().is_some() => {
                 return Ok(told("could not be made again", message(&source)));
             }
@@ -371,7 +370,7 @@ async fn mend(control: &mut Session, ground: &Ground, key: &Severed) -> Result<O
         }
     }
     let validate = [validate_constraint(schema, table, constraint)];
-    match journal::alter(control, owner, &doing, &validate).await {
+    match journal::alter(control, (schema, table), owner, &doing, &validate).await {
         Err(SplitError::Query { source, .. }) if source.as_db_error().is_some() => {
             let told = told("does not hold for all rows", message(&source));
             Ok(told.map(|told| told.hint("New rows are checked. When the others are mended:").command(format!("{};", validate[0]))))

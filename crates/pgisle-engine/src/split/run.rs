@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use pgisle_core::backup::restore::Purpose;
 use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
-use pgisle_core::inventory::Inventory;
+use pgisle_core::inventory::{Inventory, Readable};
 use pgisle_core::name::RoleName;
+use pgisle_core::split::observed::Writer;
 use pgisle_core::split::{Job, JobState, Lsn, Moved, Shared, SplitOptions, SplitPlan, Strategy, Visible, moved, plan_split};
 use pgisle_core::sql::content::RELATIONS;
 use pgisle_core::sql::split::{
     CREATE_SLOT, DROP_SLOT, EXPORT_SNAPSHOT, PROGRESS, begin_progress, create_publication, drop_publication, grant_progress,
+    set_statement_timeout,
 };
 
 use super::relay::{Route, copy_tables};
@@ -22,6 +24,9 @@ use crate::postgres::{Session, inspect_shared};
 
 /// How often a slot is tried to be dropped that somebody reads.
 const DROP_ATTEMPTS: u32 = 50;
+
+/// So long, at least, is a slot waited for.
+const SLOT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Between two attempts.
 const DROP_GAP: std::time::Duration = std::time::Duration::from_millis(100);
@@ -87,9 +92,8 @@ async fn run_locked(
     let mut session = Session::connect(site.connect()).await?;
     let mut control = request.session(request.shared()).await?;
     let ground = Ground::look(request, &session).await?;
-    let existing = journal::read(&control, &request.service.name).await?;
+    let existing = journal::settled(&mut control, &request.service.name).await?;
     if let Some(job) = &existing {
-        journal::settle(&mut control, job).await?;
         if job.state.is_home() {
             return Err(wrong_state(job, "begun again"));
         }
@@ -109,13 +113,28 @@ async fn run_locked(
     let mut diagnostics = plan.diagnostics;
     diagnostics.retain(|diagnostic| diagnostic.code != Code::SPLIT_STATEMENTS);
     let mut ran = match existing {
-        Some(job) if is_same(&job) => go_on(site, request, &mut session, &mut control, job, events).await?,
-        _ => begin(site, request, &ground, strategy, (&mut session, &mut control), events).await?,
+        Some(job) if is_same(&job) && is_defined_so(request, &ground, &job).await? => {
+            go_on(site, request, &mut session, &mut control, job, events).await?
+        }
+        _ => match begin(site, request, &ground, strategy, (&mut session, &mut control), events).await {
+            Ok(ran) => ran,
+            Err(error) => {
+                // Why it failed says more than what could not be taken away, which the next call or a rollback does.
+                let _left = give_room_back(site, request).await;
+                return Err(error);
+            }
+        },
     };
     session.close().await;
     control.close().await;
     ran.diagnostics.append(&mut diagnostics);
     Ok(ran)
+}
+
+/// Whether the tables and all that belongs to them are still what the copy was made with.
+async fn is_defined_so(request: &Request<'_>, ground: &Ground, job: &Job) -> Result<bool, SplitError> {
+    let schema = fill::read_schema(request, &ground.moved, ground.server_major(), ground.is_superuser).await?;
+    Ok(job.definitions.as_ref() == Some(&schema.digest()))
 }
 
 /// Plans this service's split, and refuses what cannot be done.
@@ -220,12 +239,13 @@ async fn begin(
     events(Event::Restoring("waiting for open transactions"));
     let owner = ground.moved.tables.first().map(|table| &table.owner).filter(|_| !ground.is_superuser);
     publish(control, &ground.moved, owner, &job.slot()).await?;
-    let begun = create_slot(control, &job.slot()).await?;
+    let begun = create_slot(request, control, &job.slot()).await?;
     fault::stage("split.slot");
     events(Event::Restoring("making the database"));
     let stage = fill::make(site, request, session, &inventory, &ground.moved, &schema).await?;
     run.release().await;
     job.staging = stage.database.clone();
+    job.definitions = Some(schema.digest());
     journal::write(control, &job).await?;
     let (visible, copied_bytes) = copy(site, request, ground, &stage, events).await?;
     fault::stage("split.copied");
@@ -239,6 +259,21 @@ async fn begin(
     fault::stage("split.following");
     let changes = follow_once(site, request, &stage, &job, events).await?;
     Ok(Ran { job, copied_bytes, changes, diagnostics })
+}
+
+/// Takes away what a run that failed has made: it fills the disk and keeps the log, and the next one begins from nothing.
+async fn give_room_back(site: &Site<'_>, request: &Request<'_>) -> Result<(), SplitError> {
+    let mut control = request.session(request.shared()).await?;
+    let job = journal::settled(&mut control, &request.service.name).await?;
+    if let Some(job) = job.filter(|job| job.state == JobState::Begun) {
+        drop_slot(&mut control, &job.slot()).await?;
+        let mut session = Session::connect(site.connect()).await?;
+        let inventory = inspect_shared(&session).await?;
+        fill::clean(site, &mut session, &inventory).await?;
+        session.close().await;
+    }
+    control.close().await;
+    Ok(())
 }
 
 /// Goes on with a copy that is whole.
@@ -318,13 +353,40 @@ pub(super) async fn drop_slot(session: &mut Session, name: &str) -> Result<(), S
     Ok(())
 }
 
-/// Makes a slot; gives where it begins.
-pub(super) async fn create_slot(session: &Session, name: &str) -> Result<Lsn, SplitError> {
+/// Makes a slot; gives where it begins. It waits for every transaction on the server that has written, and not for ever.
+pub(super) async fn create_slot(request: &Request<'_>, session: &mut Session, name: &str) -> Result<Lsn, SplitError> {
+    const QUERY_CANCELED: &str = "57014";
     let failed = || SplitError::query(format!("make replication slot \"{name}\""));
-    let rows = session.query(CREATE_SLOT, &[&name]).await.map_err(failed())?;
+    let patience = SLOT_PATIENCE.max(request.apply.lock_timeout);
+    let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+    session.run(set_statement_timeout(patience_ms).expose()).await.map_err(failed())?;
+    let made = session.query(CREATE_SLOT, &[&name]).await;
+    let rows = match made {
+        Err(error) if error.code().is_some_and(|code| code.code() == QUERY_CANCELED) => {
+            return Err(held_up(request, name, patience).await);
+        }
+        made => made.map_err(failed())?,
+    };
     fault::after(fault::Moment::Statement);
+    session.run(set_statement_timeout(0).expose()).await.map_err(failed())?;
     let place: String = rows.first().map_or(Ok(String::new()), |row| row.try_get(0)).map_err(failed())?;
     Ok(Lsn::parse(&place).unwrap_or_default())
+}
+
+/// Who is open still.
+async fn held_up(request: &Request<'_>, name: &str, patience: std::time::Duration) -> SplitError {
+    let writers = match inspect_shared_database(request.apply.connect, request.shared()).await {
+        Ok(Shared { writers: Readable::Known(writers), .. }) => writers.iter().map(Writer::words).collect(),
+        _ => Vec::new(),
+    };
+    let who = if writers.is_empty() { "Who that is cannot be seen".to_owned() } else { writers.join("; ") };
+    Diagnostic::error(Code::SPLIT_TRANSACTION, format!("open transactions hold up replication slot \"{name}\""))
+        .detail(format!(
+            "It waits for all that have written, in any database, and some did not end within {} s. {who}. Everyone goes on as before.",
+            patience.as_secs()
+        ))
+        .hint("Wait for them to end, or end them; then try again. -lock-timeout waits longer.")
+        .into()
 }
 
 /// Copies all rows as one snapshot sees them; gives what it saw.

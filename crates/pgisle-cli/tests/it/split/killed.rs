@@ -11,7 +11,8 @@ use super::stand::{CUTOVER, DROP, FINALIZE, NEW, OLD, ROLLBACK, Stand, assert_sa
 pub(super) const RUNNING: &[&str] = &["split.begun", "split.slot", "split.copied", "split.following"];
 
 /// The stages of a cutover, in their order; those of `copy` are the same.
-pub(super) const CUTTING: &[&str] = &["split.held", "split.drained", "split.late", "split.cut", "split.compared"];
+pub(super) const CUTTING: &[&str] =
+    &["split.ready", "split.held", "split.drained", "split.late", "split.deciding", "split.cut", "split.compared"];
 
 /// The stages of the way back behind a cutover.
 pub(super) const RETURNING: &[&str] = &[

@@ -3,4 +3,5 @@
 mod killed;
 mod others;
 mod points;
+mod refused;
 mod stand;

@@ -42,7 +42,8 @@ impl Harm {
     async fn strike(self, stand: &Stand) {
         let end = |which: &str| {
             format!(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'pgisle %' AND datname {which}"
+                "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name LIKE 'pgisle%' \
+                 AND application_name <> 'pgisle-testkit' AND datname {which}"
             )
         };
         match self {

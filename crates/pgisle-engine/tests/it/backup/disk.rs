@@ -8,7 +8,7 @@ use pgisle_engine::process::Invocation;
 use pgisle_testkit::Cluster;
 
 /// A small file system of its own, taken away again at the end.
-pub(super) struct SmallDisk(tempfile::TempDir);
+pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// Mounts one; none where that is not allowed.
@@ -24,7 +24,7 @@ impl SmallDisk {
     }
 
     /// Moves a folder of a cluster's data to a small disk.
-    pub(super) async fn under(cluster: &Cluster, name: &str, megabytes: u32) -> Option<Self> {
+    pub(crate) async fn under(cluster: &Cluster, name: &str, megabytes: u32) -> Option<Self> {
         let folder = cluster.data_dir().join(name);
         let owner = fs::metadata(&folder).unwrap();
         let options = format!("size={megabytes}m,mode=0700,uid={},gid={}", owner.uid(), owner.gid());
@@ -39,7 +39,7 @@ impl SmallDisk {
     }
 
     /// Gives it more room.
-    pub(super) async fn grow(&self, megabytes: u32) {
+    pub(crate) async fn grow(&self, megabytes: u32) {
         let mount = Invocation::new("mount").arguments(["-o", &format!("remount,size={megabytes}m")]);
         mount.argument(self.path()).run().await.unwrap();
     }

@@ -5,7 +5,7 @@ mod cluster;
 mod content;
 mod create;
 mod damage;
-mod disk;
+pub(crate) mod disk;
 mod evidence;
 mod moment;
 mod prune;

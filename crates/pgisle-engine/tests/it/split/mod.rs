@@ -1,5 +1,6 @@
 //! Splits of real databases.
 
+mod full;
 mod ledger;
 mod moving;
 mod plan;

@@ -15,12 +15,12 @@ use crate::apply::{Project, rendered};
 const NOW: Finalizing = Finalizing { keep_days: 0, drop: true, force: false };
 const LATER: Finalizing = Finalizing { keep_days: 7, drop: false, force: false };
 
-fn told(error: &SplitError) -> String {
+pub(super) fn told(error: &SplitError) -> String {
     rendered(&[error.diagnostic()])
 }
 
 /// Majors with everything that the shared database needs.
-async fn majors() -> Vec<u32> {
+pub(super) async fn majors() -> Vec<u32> {
     let full = |major: &u32| {
         let major = *major;
         async move { pgisle_testkit::installations().await.iter().any(|found| found.major == major && found.vector && found.contrib) }
