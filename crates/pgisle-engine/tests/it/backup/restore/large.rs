@@ -34,7 +34,6 @@ fn thousands() -> u64 {
 #[tokio::test]
 async fn a_large_and_nasty_database_comes_back_as_it_was() {
     let cluster = Cluster::builder().conf("max_wal_size", "512MB").start().await;
-    cluster.psql("CREATE ROLE auditor").await;
     let project = Project::new(&cluster, &format!("trusted_roles = [\"auditor\"]\n{TWO}"));
     let site = Site::with(cluster, project).await;
     let cluster = &site.cluster;
