@@ -5,6 +5,7 @@
 //! else needs a statement with something put into it asks for it here by what it does.
 
 mod backup;
+pub mod clone;
 pub mod content;
 pub mod homecoming;
 pub mod pooler;

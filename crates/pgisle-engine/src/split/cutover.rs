@@ -17,7 +17,7 @@ use super::guard::{self, Seal};
 use super::hold::{self, Barrier};
 use super::receipt::{self, Receipt};
 use super::run::{Ground, copy_rows, create_slot, drop_slot, publish, wrong_state};
-use super::{Request, SplitError, act_as, fill, journal};
+use super::{Request, SplitError, act_as, clone, fill, journal};
 use crate::apply::Applied;
 use crate::backup::restore::{Site, apply_again, free_name, locks, look, stage, swap};
 use crate::clock::now;
@@ -80,7 +80,7 @@ pub async fn rehearse(request: &Request<'_>, events: Events<'_>) -> Result<Rehea
     let outcome = Box::pin(async {
         let run = locks::for_the_making(&site, events).await?;
         let mut ready = prepare(&site, &run, request, events).await?;
-        let rehearsed = pause(&site, request, &mut ready, true, events).await;
+        let rehearsed = pause(&site, &run, request, &mut ready, true, events).await;
         let job = ready.job.clone();
         if job.strategy != Strategy::Stream {
             let mut session = Session::connect(site.connect()).await?;
@@ -97,22 +97,22 @@ pub async fn rehearse(request: &Request<'_>, events: Events<'_>) -> Result<Rehea
 }
 
 /// Everything that can be done while the service writes is done.
-struct Ready {
-    job: Job,
-    ground: Ground,
-    schema: Schema,
-    stage: stage::Stage,
+pub(super) struct Ready {
+    pub(super) job: Job,
+    pub(super) ground: Ground,
+    pub(super) schema: Schema,
+    pub(super) stage: stage::Stage,
     /// What follows the changes; none when the rows are yet to be copied.
-    follower: Option<Follower>,
-    wanted: swap::Wanted,
+    pub(super) follower: Option<Follower>,
+    pub(super) wanted: swap::Wanted,
     /// Keeps everyone out of the tables of the new home until they are noted.
-    seal: Option<Seal>,
-    outgoing: DatabaseName,
+    pub(super) seal: Option<Seal>,
+    pub(super) outgoing: DatabaseName,
     /// On the shared database, for the lock and the commit.
-    decider: Session,
+    pub(super) decider: Session,
     /// On the shared database, for everything else.
-    control: Session,
-    diagnostics: Vec<Diagnostic>,
+    pub(super) control: Session,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: Events<'_>) -> Result<CutOver, SplitError> {
@@ -124,14 +124,13 @@ async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, e
         cut.diagnostics.extend(request.announce(&request.service.database).await);
         return Ok(cut);
     }
+    control.close().await;
     let mut ready = prepare(site, run, request, events).await?;
-    let paused = pause(site, request, &mut ready, false, events).await;
-    if paused.is_err() && !ready.job.state.is_home() {
-        // Why it failed says more than what could not be taken away, which the next call or a rollback does.
-        let _left = give_room_back(site, request, &ready).await;
-    }
-    let Paused { pause, receipt } = paused?;
-    let Ready { mut job, ground, mut diagnostics, decider, wanted, .. } = ready;
+    let Paused { pause, receipt } = match pause(site, run, request, &mut ready, false, events).await {
+        Ok(paused) => paused,
+        Err(error) => return Err(give_up(site, request, ready, error).await),
+    };
+    let Ready { mut job, ground, mut diagnostics, decider, mut control, wanted, .. } = ready;
     decider.close().await;
     diagnostics.extend(wanted.blocked.into_iter().map(|Blocked { diagnostic, .. }| diagnostic));
     job.pause_ms = Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
@@ -208,6 +207,9 @@ async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: 
     }
     check_tables(&job, &ground)?;
     journal::fence_all(&mut control, &job, &ground).await?;
+    if job.strategy == Strategy::Clone {
+        return prepare_clone(site, request, session, control, ground, job).await;
+    }
     events(Event::Restoring("reading the definitions"));
     let schema = fill::read_schema(request, &ground.moved, ground.server_major(), ground.is_superuser).await?;
     if job.strategy == Strategy::Stream && job.definitions.as_ref() != Some(&schema.digest()) {
@@ -240,6 +242,58 @@ async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: 
     Ok(Ready { job, ground, schema, stage, follower, wanted, seal: None, outgoing, decider, control, diagnostics: Vec::new() })
 }
 
+/// A clone is made within the pause, and so is all else: only its name and the login that promises it are there before.
+async fn prepare_clone(
+    site: &Site<'_>,
+    request: &Request<'_>,
+    mut session: Session,
+    mut control: Session,
+    ground: Ground,
+    mut job: Job,
+) -> Result<Ready, SplitError> {
+    clone::check(site, request, (&session, &control), &ground).await?;
+    fill::clean(site, &mut session, &ground.inventory).await?;
+    let inventory = inspect_shared(&session).await?;
+    let stage = stage::promise(site, &mut session, &inventory, Purpose::Split, &fill::source(request)).await?;
+    job.staging = stage.database.clone();
+    journal::write(&mut control, &job).await?;
+    let (outgoing, wanted) = (free_name(&inventory, &request.service.database), swap::Wanted::default());
+    let decider = request.session(request.shared()).await?;
+    session.close().await;
+    let (schema, diagnostics) = (Schema::default(), Vec::new());
+    Ok(Ready { job, ground, schema, stage, follower: None, wanted, seal: None, outgoing, decider, control, diagnostics })
+}
+
+/// Takes away what an attempt that failed has made and the next one makes anew: a copy, or the slot of the way back.
+async fn give_up(site: &Site<'_>, request: &Request<'_>, ready: Ready, error: SplitError) -> SplitError {
+    // The answer to the commit may be what was lost: only the journal says whose database it is, and `pause` has asked it.
+    if !ready.job.state.is_home() {
+        // The next call or a rollback finds it; why this one failed says more.
+        drop(give_room_back(site, request, &ready).await);
+    }
+    error
+}
+
+async fn give_room_back(site: &Site<'_>, request: &Request<'_>, ready: &Ready) -> Result<(), SplitError> {
+    let mut control = request.session(request.shared()).await?;
+    let job = journal::settled(&mut control, &request.service.name).await?;
+    control.close().await;
+    if job.is_none_or(|job| job.state.is_home()) {
+        return Ok(());
+    }
+    if ready.job.strategy == Strategy::Stream {
+        let mut session = request.session(&ready.stage.database).await?;
+        drop_slot(&mut session, &ready.job.slot_back()).await?;
+        session.close().await;
+        return Ok(());
+    }
+    let mut session = Session::connect(site.connect()).await?;
+    let inventory = inspect_shared(&session).await?;
+    fill::clean(site, &mut session, &inventory).await?;
+    session.close().await;
+    Ok(())
+}
+
 /// What moves must be what the split began with.
 fn check_tables(job: &Job, ground: &Ground) -> Result<(), SplitError> {
     let now: Vec<(&str, &str)> = ground.tables().collect();
@@ -266,6 +320,7 @@ struct Paused {
 /// The pause, from its first moment to its last. Whatever happens in it, the poolers go on behind it.
 async fn pause(
     site: &Site<'_>,
+    run: &RunLock,
     request: &Request<'_>,
     ready: &mut Ready,
     is_rehearsal: bool,
@@ -279,15 +334,16 @@ async fn pause(
         }
         follower.tighten().await?;
     }
-    if !is_rehearsal {
-        let Ready { ground, job, stage, .. } = &*ready;
-        ready.seal = Some(Seal::prepare(request, job, &stage.database, ground.is_superuser).await?);
+    if ready.job.strategy == Strategy::Clone {
+        clone::write_out(ready).await;
+    } else if !is_rehearsal {
+        seal(request, ready).await?;
     }
     fault::stage("split.ready");
     events(Event::Restoring("holding writers off"));
     let paused = request.pause().await?;
     let started = Instant::now();
-    let mut outcome = hold_and_move(site, request, ready, is_rehearsal, events).await;
+    let mut outcome = hold_and_move(site, run, request, ready, is_rehearsal, events).await;
     if outcome.is_err() || is_rehearsal {
         // It may be in any state; without its transaction nothing of it has happened.
         let _undone = ready.decider.batch("ROLLBACK").await;
@@ -310,18 +366,10 @@ async fn pause(
     outcome
 }
 
-/// Takes away what an attempt that failed has made and the next one makes anew: a copy, or the slot of the way back.
-async fn give_room_back(site: &Site<'_>, request: &Request<'_>, ready: &Ready) -> Result<(), SplitError> {
-    if ready.job.strategy == Strategy::Stream {
-        let mut session = request.session(&ready.stage.database).await?;
-        drop_slot(&mut session, &ready.job.slot_back()).await?;
-        session.close().await;
-        return Ok(());
-    }
-    let mut session = Session::connect(site.connect()).await?;
-    let inventory = inspect_shared(&session).await?;
-    fill::clean(site, &mut session, &inventory).await?;
-    session.close().await;
+/// Puts the fence on the new home's tables, open still.
+async fn seal(request: &Request<'_>, ready: &mut Ready) -> Result<(), SplitError> {
+    let Ready { ground, job, stage, .. } = &*ready;
+    ready.seal = Some(Seal::prepare(request, job, &stage.database, ground.is_superuser).await?);
     Ok(())
 }
 
@@ -339,17 +387,42 @@ async fn keep_way_back(request: &Request<'_>, ground: &Ground, job: &mut Job, st
 
 async fn hold_and_move(
     site: &Site<'_>,
+    run: &RunLock,
     request: &Request<'_>,
     ready: &mut Ready,
     is_rehearsal: bool,
     events: Events<'_>,
 ) -> Result<Paused, SplitError> {
-    hold_writers(request, ready, is_rehearsal).await?;
-    fault::stage("split.held");
-    if let Some(seal) = &ready.seal {
-        // From here on nobody can change the tables.
-        guard::check_copy(&ready.control, seal.home(), &ready.ground.moved, &ready.job).await?;
+    if ready.job.strategy == Strategy::Clone {
+        clone::take(site, run, request, ready, events).await?;
+        if !is_rehearsal {
+            seal(request, ready).await?;
+        }
+        sever(request, ready).await?;
+    } else {
+        hold_writers(request, ready, is_rehearsal).await?;
+        fault::stage("split.held");
+        if let Some(seal) = &ready.seal {
+            // From here on nobody can change the tables.
+            guard::check_copy(&ready.control, seal.home(), &ready.ground.moved, &ready.job).await?;
+        }
+        fill_up(site, request, ready, is_rehearsal, events).await?;
     }
+    if is_rehearsal {
+        return Ok(Paused { pause: Duration::ZERO, receipt: None });
+    }
+    let held = move_home(site, request, ready).await?;
+    Ok(Paused { pause: Duration::ZERO, receipt: Some(held) })
+}
+
+/// Brings the new database to where the old one stands, while writers are held off.
+async fn fill_up(
+    site: &Site<'_>,
+    request: &Request<'_>,
+    ready: &mut Ready,
+    is_rehearsal: bool,
+    events: Events<'_>,
+) -> Result<(), SplitError> {
     match &mut ready.follower {
         Some(follower) => {
             // This commit waits for the disk, and with it for everything that was committed before.
@@ -369,18 +442,14 @@ async fn hold_and_move(
     target.batch(end).await.map_err(SplitError::query("make the triggers"))?;
     target.close().await;
     fault::stage("split.late");
-    if is_rehearsal {
-        return Ok(Paused { pause: Duration::ZERO, receipt: None });
-    }
-    if let Some(follower) = ready.follower.take() {
+    if let Some(follower) = ready.follower.take_if(|_| !is_rehearsal) {
         follower.close().await.close().await;
     }
-    let held = move_home(site, request, ready).await?;
-    Ok(Paused { pause: Duration::ZERO, receipt: Some(held) })
+    Ok(())
 }
 
 /// Waits for those who write, and has all others wait.
-async fn hold_writers(request: &Request<'_>, ready: &mut Ready, is_rehearsal: bool) -> Result<(), SplitError> {
+pub(super) async fn hold_writers(request: &Request<'_>, ready: &mut Ready, is_rehearsal: bool) -> Result<(), SplitError> {
     let Ready { ground, decider, control, job, .. } = &mut *ready;
     let tables = ground.moved.tables.iter().map(|table| (&table.owner, table.schema.as_str(), table.name.as_str()));
     let tables = hold::by_owner(tables);

@@ -2,6 +2,7 @@
 //! commit, and going back. `docs/design/0006-a-split-is-one-commit.md` has the reasons.
 
 mod bring;
+mod clone;
 mod cutover;
 mod error;
 mod fill;
@@ -11,6 +12,7 @@ mod guard;
 mod hold;
 mod inspect;
 mod journal;
+mod prune;
 mod receipt;
 mod relay;
 mod rollback;

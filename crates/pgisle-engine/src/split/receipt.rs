@@ -63,7 +63,8 @@ impl Held {
 
     /// Reads both sides. The old one needs no snapshot: nobody writes there any more.
     pub(super) async fn compare(self, request: &Request<'_>, job: &Job, ground: &Ground) -> Result<Receipt, SplitError> {
-        let parallelism = request.apply.parallelism.max(1);
+        // Both sides at once: as a rule, one table is most of it on either.
+        let parallelism = request.apply.parallelism.div_ceil(2).max(1);
         let columns = Columns::new();
         let (old, new) = (request.connect_to(&job_shared(request)), request.connect_to(&job.database));
         let only: std::collections::BTreeSet<_> = job.tables.iter().chain(&job.sequences).cloned().collect();
@@ -71,8 +72,9 @@ impl Held {
         let act_as = (!ground.is_superuser).then_some(&owner);
         let old_owner = ground.moved.tables.first().map(|table| &table.owner).filter(|_| !ground.is_superuser);
         let reading = |connect, act_as, snapshot, only| Reading { connect, act_as, snapshot, columns: &columns, parallelism, only };
-        let before = content(&reading(&old, old_owner, None, Some(&only)), &|_| {}).await?;
-        let after = content(&reading(&new, act_as, Some(self.snapshot.as_str()), Some(&only)), &|_| {}).await?;
+        let (before, after) =
+            (reading(&old, old_owner, None, Some(&only)), reading(&new, act_as, Some(self.snapshot.as_str()), Some(&only)));
+        let (before, after) = futures_util::try_join!(content(&before, &|_| {}), content(&after, &|_| {}))?;
         self.session.close().await;
         Ok(receipt(job, self.lsn, &before, &after))
     }

@@ -15,7 +15,7 @@ use pgisle_core::sql::split::{
 };
 
 use super::relay::{Route, copy_tables};
-use super::{Request, SplitError, act_as, fill, follow, inspect_shared_database, journal};
+use super::{Request, SplitError, act_as, clone, fill, follow, inspect_shared_database, journal};
 use crate::backup::restore::{Site, check_service, locks, stage};
 use crate::clock::now;
 use crate::event::{Event, Events};
@@ -105,7 +105,10 @@ async fn run_locked(
     check_target(request).await?;
     let plan = plan(request, &ground.shared, strategy)?;
     let before = existing.as_ref().map(|job| job.strategy).filter(|_| strategy.is_none());
-    let strategy = chosen(&plan, before, strategy.is_some())?;
+    let strategy = chosen(&plan, before)?;
+    if strategy == Strategy::Clone {
+        clone::check(site, request, (&session, &control), &ground).await?;
+    }
     let is_same = |job: &Job| {
         let tables = job.tables.iter().map(|(schema, name)| (schema.as_str(), name.as_str()));
         job.state == JobState::Following && job.strategy == strategy && tables.eq(ground.tables())
@@ -149,20 +152,9 @@ fn plan(request: &Request<'_>, shared: &Shared, strategy: Option<Strategy>) -> R
     }
 }
 
-/// What is taken. A clone cannot be run yet, so the next best is.
-fn chosen(plan: &SplitPlan, before: Option<Strategy>, is_asked: bool) -> Result<Strategy, SplitError> {
-    let service = plan.services.first();
-    let choice = before.or(service.and_then(|service| service.choice.strategy));
-    if choice == Some(Strategy::Clone) && is_asked {
-        return Err(Diagnostic::error(Code::SPLIT_STRATEGY, "strategy clone can be planned and not run yet")
-            .hint("Take stream, or copy.")
-            .into());
-    }
-    let next = || {
-        let stream = service?.estimates.iter().find(|estimate| estimate.strategy == Strategy::Stream)?;
-        Some(if stream.obstacles.is_empty() { Strategy::Stream } else { Strategy::Copy })
-    };
-    let choice = if choice == Some(Strategy::Clone) { next() } else { choice };
+/// What is taken.
+fn chosen(plan: &SplitPlan, before: Option<Strategy>) -> Result<Strategy, SplitError> {
+    let choice = before.or(plan.services.first().and_then(|service| service.choice.strategy));
     choice.ok_or_else(|| Diagnostic::error(Code::SPLIT_STRATEGY, "no strategy can be used").into())
 }
 

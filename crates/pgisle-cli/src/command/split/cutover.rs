@@ -21,6 +21,9 @@ use crate::view::human;
 /// commit. From then on the old tables take no writes, and whoever tries gets an error that says where they are. While the service
 /// writes again, the whole content of both sides is compared, as it was in the pause: the receipt.
 ///
+/// With the strategy `clone`, everyone is asked to leave the shared database, whatever service they are of, and waits for as long as
+/// its files are copied; a rehearsal does that, too.
+///
 /// With -rehearse all of it is done but the switch, and the pause is measured. Killed at any point, the same command goes
 /// on, or `pgisle split rollback` goes back.
 #[derive(clap::Args)]
@@ -51,13 +54,15 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     if args.rehearse {
         return rehearse(session, &site, &service, args).await;
     }
-    session.console.show(&human::split::intent(&service, &site.project.spec.settings.postgres_database));
+    let change = Change::default();
+    let apply = site.request(&change);
+    let shared = &site.project.spec.settings.postgres_database;
+    let jobs = split::read_jobs(apply.connect, shared).await.map_err(|error| vec![error.diagnostic()])?;
+    session.console.show(&human::split::intent(&service, shared, jobs.iter().find(|job| job.service == service.name)));
     let approval = if args.auto_approve { Approval::Given } else { Approval::Yes };
     if let Err(refusal) = change::ask(&session.console, &approval) {
         return Ok(Report::failure(refusal));
     }
-    let change = Change::default();
-    let apply = site.request(&change);
     let front = Front::open(session, &site, &args.front).await?;
     let publish = || front.publish(&site);
     let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);

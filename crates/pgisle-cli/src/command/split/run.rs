@@ -20,8 +20,7 @@ use crate::view::human;
 /// Writes the split down in the shared database and puts a fence on each table that moves. The fence stands open: nobody notices
 /// it but as a look at a sequence for each statement that writes. With the strategy `stream` it also makes the new database beside
 /// the service's own, copies the rows, and has the changes follow by a replication slot; a call behind that lets them catch up
-/// again. With `copy` the rows are copied in the cutover. `clone` can be planned
-/// and not run yet.
+/// again. With `copy` the rows are copied in the cutover, and with `clone` the files of the whole shared database.
 ///
 /// Killed at any point, the same command goes on. As long as nobody cuts over, nothing has moved.
 #[derive(clap::Args)]
@@ -33,7 +32,7 @@ pub(super) struct Args {
     /// The service.
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// Take this strategy: stream or copy. Without it, the one that `split plan` shows, or the next best for clone.
+    /// Take this strategy: clone, stream or copy. Without it, the one that `split plan` shows.
     #[arg(long, value_name = "STRATEGY", value_parser = clap::builder::PossibleValuesParser::new(Strategy::WORDS))]
     strategy: Option<String>,
     /// The longest pause in writing that is fine: what the strategy is chosen by.

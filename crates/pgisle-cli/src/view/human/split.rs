@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use pgisle_core::name::{DatabaseName, ServiceName};
 use pgisle_core::spec::Service;
-use pgisle_core::split::{Crossing, JobState, ServiceSplit, SplitPlan, duration};
+use pgisle_core::split::{Crossing, Job, JobState, ServiceSplit, SplitPlan, Strategy, duration};
 use pgisle_engine::split::{Brought, CutOver, Finalized, Outcome, Ran, Rehearsed, RolledBack, SplitStatus};
 
 use super::restore::milliseconds;
@@ -98,6 +98,9 @@ pub(crate) fn ran(ran: &Ran) -> String {
         }
         _ => format!("{} {}: its rows are copied in the cutover, by {}.\n", paint(GOOD, "Ready."), job.service, job.strategy),
     };
+    if job.strategy == Strategy::Clone {
+        text.push_str("Everyone leaves the shared database for that, also those of other services, and so in a rehearsal.\n");
+    }
     // Writing to a String cannot fail.
     let _infallible = write!(
         text,
@@ -108,11 +111,15 @@ pub(crate) fn ran(ran: &Ran) -> String {
 }
 
 /// Before the question.
-pub(crate) fn intent(service: &Service, shared: &DatabaseName) -> String {
+pub(crate) fn intent(service: &Service, shared: &DatabaseName, job: Option<&Job>) -> String {
+    let shared = harmless(shared.as_str());
+    let all = match job.map(|job| job.strategy) {
+        Some(Strategy::Clone) => format!("All sessions in {shared} are ended, also those of other services, and new ones wait.\n"),
+        _ => String::new(),
+    };
     format!(
-        "Service {} moves from {} into its own database {}.\nIts writers are held off while that is done.\n\n",
+        "Service {} moves from {shared} into its own database {}.\nIts writers are held off while that is done.\n{all}\n",
         paint(STRONG, &service.name),
-        harmless(shared.as_str()),
         harmless(service.database.as_str()),
     )
 }

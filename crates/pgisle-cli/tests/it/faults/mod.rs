@@ -3,6 +3,7 @@
 
 mod catalog;
 mod changes;
+mod clones;
 mod killed;
 mod restores;
 mod secrets;

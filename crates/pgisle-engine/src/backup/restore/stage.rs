@@ -104,6 +104,39 @@ pub(crate) async fn make(
     Ok(Stage { database, loader, password, mark, purpose })
 }
 
+/// Makes the login, whose marker promises a database that somebody else is about to make.
+pub(crate) async fn promise(
+    site: &Site<'_>,
+    session: &mut Session,
+    inventory: &Inventory,
+    purpose: Purpose,
+    source: &str,
+) -> Result<Stage, RestoreError> {
+    let mut at = crate::clock::now();
+    while inventory.databases.contains_key(&staging_name(&site.service.database, purpose, at)) {
+        at = pgisle_core::moment::Moment::from_unix_s(at.unix_s() + 1);
+    }
+    let database = staging_name(&site.service.database, purpose, at);
+    let mark = RestoreMark { source: source.to_owned(), at, waiting: false, drill: purpose == Purpose::Drill };
+    let marker = site.marker(purpose.kind(), &database, mark.clone());
+    let password = random_password().map_err(|_| RestoreError::Random)?;
+    let loader = loader_name(&site.service.owner(), purpose);
+    transact(session, &loader_actions(site, inventory, &loader, &password, &marker)).await?;
+    Ok(Stage { database, loader, password, mark, purpose })
+}
+
+/// Marks a database that was promised, takes PUBLIC's privileges away, and opens it to the administrator and nobody else.
+pub(crate) async fn open_bare(site: &Site<'_>, session: &mut Session, stage: &Stage) -> Result<(), RestoreError> {
+    let Stage { database, mark, purpose, .. } = stage;
+    let nothing = DatabaseGrant { grantees: vec![Grantee::Public], privileges: None, grant_option_only: false };
+    let actions = [
+        Action::FenceDatabase { database: database.clone(), revoke: vec![nothing], grant: Vec::new() },
+        Action::MarkDatabase { database: database.clone(), marker: site.marker(purpose.kind(), database, mark.clone()) },
+        Action::AlterDatabase { database: database.clone(), changes: vec![DatabaseChange::AllowConnections(true)] },
+    ];
+    transact(session, &actions).await
+}
+
 /// Takes up a database that an earlier run filled: its login gets another password, the first being forgotten.
 pub(crate) async fn take_up(
     site: &Site<'_>,

@@ -9,6 +9,7 @@ use pgisle_core::name::{DatabaseName, RoleName};
 use pgisle_core::plan::{
     Action, Blocked, Chain, DatabaseChange, DatabaseGrant, MembershipOptions, Plan, PlanOptions, Target, Unit, UnitPlace, plan,
 };
+use pgisle_core::sql::clone::OTHERS;
 use pgisle_core::sql::restore::{USE_OF_DATABASE, rename_database, set_database_parameter, set_role_parameter};
 
 use super::Site;
@@ -26,9 +27,10 @@ const ATTEMPTS_MAX: u32 = 4;
 const END_EVERY: Duration = Duration::from_millis(50);
 
 /// A database that others are connected to.
-const OBJECT_IN_USE: &str = "55006";
+pub(crate) const OBJECT_IN_USE: &str = "55006";
 
 /// What the planner wants of a database that is to be the service's.
+#[derive(Default)]
 pub(crate) struct Wanted {
     /// Inside of it.
     inside: Vec<Unit>,
@@ -202,7 +204,7 @@ fn is_in_use(error: &tokio_postgres::Error) -> bool {
 pub(crate) async fn keep_ending(session: &mut Session, admin: &Admin, major: u32, databases: &[u32]) -> RestoreError {
     loop {
         for database in databases {
-            if let Err(error) = end_once(session, admin, major, *database).await {
+            if let Err(error) = end_once(session, admin, major, &Whom::all(*database)).await {
                 return error;
             }
         }
@@ -219,7 +221,7 @@ pub(crate) async fn end_sessions(
 ) -> Result<(), RestoreError> {
     let number = number_of(session, database).await?;
     for _ in 0..100 {
-        let there = end_once(session, admin, major, number).await?;
+        let there = end_once(session, admin, major, &Whom::all(number)).await?;
         if there == 0 {
             return Ok(());
         }
@@ -236,13 +238,29 @@ pub(crate) async fn number_of(session: &Session, database: &DatabaseName) -> Res
     rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(doing())
 }
 
+/// Whose sessions are ended.
+pub(crate) struct Whom {
+    /// Those in the database of this number.
+    pub(crate) database: u32,
+    /// All but this server process.
+    pub(crate) spare: i32,
+    /// Also those that are in the middle of something.
+    pub(crate) busy_too: bool,
+}
+
+impl Whom {
+    /// Everyone's. No server process has the number 0.
+    fn all(database: u32) -> Self {
+        Self { database, spare: 0, busy_too: true }
+    }
+}
+
 /// Tells everyone in a database to leave, in a transaction that is undone: whoever is no superuser needs the rights of a session's
 /// role for it, and lends them to itself for that long. Gives how many there were.
-async fn end_once(session: &mut Session, admin: &Admin, major: u32, database: u32) -> Result<usize, RestoreError> {
-    const WHO: &str = "SELECT a.pid, a.usename::pg_catalog.text FROM pg_catalog.pg_stat_activity AS a \
-        WHERE a.datid = $1 AND a.usename IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()";
+pub(crate) async fn end_once(session: &mut Session, admin: &Admin, major: u32, whom: &Whom) -> Result<usize, RestoreError> {
     let doing = || RestoreError::query("end the sessions in a database");
-    let rows = session.query(WHO, &[&database]).await.map_err(doing())?;
+    let Whom { database, spare, busy_too } = whom;
+    let rows = session.query(OTHERS, &[database, spare, busy_too]).await.map_err(doing())?;
     if rows.is_empty() {
         return Ok(0);
     }
@@ -272,6 +290,11 @@ async fn end_once(session: &mut Session, admin: &Admin, major: u32, database: u3
 
 /// Who is in the way.
 async fn in_use(session: &Session, database: &DatabaseName) -> RestoreError {
+    RestoreError::InUse { database: database.clone(), by: who_is_in(session, database).await }
+}
+
+/// Who is in a database, as a sentence.
+pub(crate) async fn who_is_in(session: &Session, database: &DatabaseName) -> String {
     const WHO: &str = "SELECT COALESCE(a.usename, a.backend_type)::pg_catalog.text, pg_catalog.count(*) \
         FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = $1::pg_catalog.text GROUP BY 1 ORDER BY 1";
     let mut by: BTreeMap<String, i64> = BTreeMap::new();
@@ -286,8 +309,7 @@ async fn in_use(session: &Session, database: &DatabaseName) -> RestoreError {
     if prepared > 0 {
         words.push(format!("{prepared} prepared transactions"));
     }
-    let by = if words.is_empty() { "Sessions came and went.".to_owned() } else { format!("Sessions: {}.", words.join(", ")) };
-    RestoreError::InUse { database: database.clone(), by }
+    if words.is_empty() { "Sessions came and went.".to_owned() } else { format!("Sessions: {}.", words.join(", ")) }
 }
 
 /// Logical replication slots belong to the database that they were made in, and stay with it.

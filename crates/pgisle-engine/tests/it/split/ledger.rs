@@ -26,3 +26,10 @@ pub(crate) fn writer_of_service(cluster: &Cluster, project: &Project, pause: Dur
     let shared = cluster.config(cluster.superuser(), cluster.password(), HOMES[0]);
     Writer::start(vec![shared, cluster.config(chat.role.as_str(), chat.secret.expose(), HOMES[1])], pause)
 }
+
+/// The same, by the service's own login in either place: it is let into the shared database, too.
+pub(crate) fn writer_by_login(cluster: &Cluster, project: &Project, pause: Duration) -> Writer {
+    let credentials = project.store.load().unwrap();
+    let chat = &credentials.services.iter().find(|(service, _)| service.as_str() == "chat").unwrap().1.active;
+    Writer::start(HOMES.map(|home| cluster.config(chat.role.as_str(), chat.secret.expose(), home)).to_vec(), pause)
+}

@@ -1,5 +1,6 @@
 //! Splits of real databases.
 
+mod clone;
 mod full;
 mod ledger;
 mod moving;
