@@ -36,6 +36,7 @@ components() {
   echo optional kubernetes-validate kubernetes_validate
   echo optional openssl tool openssl "$codename" usr/bin/openssl
   echo optional shellcheck tool shellcheck "$codename" usr/bin/shellcheck
+  echo optional pgcopydb tool pgcopydb trixie usr/bin/pgcopydb
   echo optional s3s-fs s3s_fs
 }
 

@@ -30,6 +30,7 @@ components() {
   echo optional kubernetes-validate find_tool kubernetes-validate
   echo optional openssl find_tool openssl
   echo optional shellcheck find_tool shellcheck
+  echo optional pgcopydb find_tool pgcopydb
   echo optional s3s-fs s3s_fs
 }
 

@@ -18,6 +18,8 @@ const USAGE: &str = "usage: cargo xtask CHORE
                measures an apply and an empty plan beside psql doing the same
   bench backup [-megabytes 1000] [-rounds 2] [-json]
                measures a backup of five services beside pg_dump with gzip, and pg_dump -Fd -j2
+  bench split [-megabytes 2000] [-rounds 1] [-json]
+               measures moving a service out of a shared database: pg_dump | psql, pgcopydb, and pgisle's strategies
   load split [-megabytes 2000] [-strategies stream,copy,clone] [-writers 8] [-per-second 400] [-program FILE] [-json]
                moves a service out of a large shared database and back while services write through PgBouncer
   ci           runs everything that CI runs";
@@ -41,6 +43,7 @@ fn run() -> anyhow::Result<()> {
         ["gen", "--check"] => reference::check(),
         ["bench", "apply", words @ ..] => bench::apply(words),
         ["bench", "backup", words @ ..] => bench::backup(words),
+        ["bench", "split", words @ ..] => bench::split(words),
         ["load", "split", words @ ..] => load::split(words),
         ["ci"] => ci::run(),
         _ => anyhow::bail!(USAGE),

@@ -1,4 +1,5 @@
-//! `cargo xtask bench apply`: what an apply and an empty plan cost, beside psql doing the same; and `bench backup` in [`backup`].
+//! `cargo xtask bench apply`: what an apply and an empty plan cost, beside psql doing the same; `bench backup` in [`backup`]; and
+//! `bench split` in [`split`].
 //!
 //! A measurement shows a machine and a moment, so all that is compared is measured in one run, in turns, each from a fresh cluster.
 //! Of the rounds the least of each figure counts: what disturbs a measurement only ever adds to it.
@@ -11,6 +12,7 @@ mod link;
 mod meter;
 mod script;
 mod site;
+mod split;
 mod table;
 
 use std::path::Path;
@@ -21,6 +23,7 @@ pub(crate) use backup::backup;
 use meter::{Cost, measure};
 use site::Site;
 pub(crate) use site::build;
+pub(crate) use split::split;
 
 /// What is measured. The order is the one of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ use pgisle_engine::credential::{IdentitySource, Store};
 use pgisle_engine::local::server;
 use pgisle_engine::postgres::{ConnectOptions, Host};
 use pgisle_engine::spec_files::{self, SpecFiles};
-use pgisle_testkit::Cluster;
+use pgisle_testkit::{Builder, Cluster};
 use tempfile::TempDir;
 
 use super::script::Stages;
@@ -45,12 +45,17 @@ impl Site {
 
     /// The same, each service with extensions of its own, as the elements of a list in HCL.
     pub(super) async fn with_extensions(services: usize, extensions: &str) -> Result<Self> {
-        let builder = SETTINGS.iter().fold(Cluster::builder().durable(), |builder, (name, value)| builder.conf(name, value));
-        let (cluster, folder) = (builder.start().await, TempDir::new()?);
         let mut spec = "name_prefix = \"bench\"\n".to_owned();
         for number in 1..=services {
             write!(spec, "\nservice \"s{number:03}\" {{\n  extensions = [{extensions}]\n}}\n")?;
         }
+        Self::with(Cluster::builder(), &spec).await
+    }
+
+    /// One with another server and another file.
+    pub(super) async fn with(builder: Builder, spec: &str) -> Result<Self> {
+        let builder = SETTINGS.iter().fold(builder.durable(), |builder, (name, value)| builder.conf(name, value));
+        let (cluster, folder) = (builder.start().await, TempDir::new()?);
         fs::write(folder.path().join(SPEC_FILE), spec)?;
         Ok(Self { cluster, folder })
     }

@@ -112,6 +112,82 @@ impl RowReader {
     }
 }
 
+/// What COPY's binary form begins with: a signature, flags, and the length of nothing more.
+const BINARY_HEADER_BYTES: usize = 19;
+
+/// Cuts a stream of COPY's binary form into rows and adds them up, however the stream is cut into pieces. Its sums are others than
+/// those of the text.
+#[derive(Debug, Default)]
+pub struct BinaryReader {
+    sum: RowSum,
+    partial: Vec<u8>,
+    has_begun: bool,
+    has_ended: bool,
+}
+
+impl BinaryReader {
+    /// Takes the next piece.
+    pub fn feed(&mut self, piece: &[u8]) {
+        if self.partial.is_empty() {
+            let done = self.take(piece);
+            self.partial.extend_from_slice(&piece[done..]);
+        } else {
+            let mut whole = std::mem::take(&mut self.partial);
+            whole.extend_from_slice(piece);
+            let done = self.take(&whole);
+            whole.drain(..done);
+            self.partial = whole;
+        }
+    }
+
+    /// Takes what is whole of it; gives how many bytes that was.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut done = 0;
+        if !self.has_begun {
+            if bytes.len() < BINARY_HEADER_BYTES {
+                return 0;
+            }
+            (self.has_begun, done) = (true, BINARY_HEADER_BYTES);
+        }
+        while let Some(row) = binary_row(&bytes[done..]).filter(|_| !self.has_ended) {
+            match row {
+                0 => {
+                    self.has_ended = true;
+                    done += 2;
+                }
+                length => {
+                    self.sum.add(&bytes[done..done + length]);
+                    done += length;
+                }
+            }
+        }
+        done
+    }
+
+    /// The rows, and whether the stream had its end.
+    ///
+    /// # Errors
+    /// It had none, or something behind it: the stream was cut.
+    pub fn finish(self) -> Result<RowSum, CutRow> {
+        if self.has_ended && self.partial.is_empty() { Ok(self.sum) } else { Err(CutRow) }
+    }
+}
+
+/// The length of the row that bytes begin with: none when it is not whole, 0 when it is the end of the data.
+fn binary_row(bytes: &[u8]) -> Option<usize> {
+    let fields = i16::from_be_bytes(bytes.first_chunk().copied()?);
+    if fields < 0 {
+        return Some(0);
+    }
+    let mut length = 2;
+    for _ in 0..fields {
+        let field = i32::from_be_bytes(bytes.get(length..)?.first_chunk().copied()?);
+        // Less than nothing is NULL.
+        length += 4 + usize::try_from(field).unwrap_or_default();
+    }
+    (bytes.len() >= length).then_some(length)
+}
+
 /// A stream of rows that ends in the middle of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the data ends in the middle of a row")]
@@ -315,5 +391,28 @@ mod tests {
         empty.tables.clear();
         assert_eq!(one.differences(&empty), ["table \"public\".\"t\" is missing"]);
         assert_eq!(empty.differences(&one), ["table \"public\".\"t\" is there and should not be"]);
+    }
+
+    #[test]
+    fn binary_rows_are_the_same_however_they_are_cut() {
+        let row = |value: &[u8]| [&[0, 2][..], &(-1_i32).to_be_bytes(), &4_i32.to_be_bytes(), value].concat();
+        let header = [&b"PGCOPY\n\xff\r\n\0"[..], &[0; 8]].concat();
+        let stream = [header.clone(), row(b"abcd"), vec![0, 0], row(b"efgh"), vec![0xff, 0xff]].concat();
+        let mut expected = RowSum::default();
+        [row(b"abcd"), vec![0, 0], row(b"efgh")].iter().for_each(|row| expected.add(row));
+        for size in 1..=stream.len() {
+            let mut reader = BinaryReader::default();
+            stream.chunks(size).for_each(|piece| reader.feed(piece));
+            let sum = reader.finish().unwrap();
+            assert_eq!((sum.rows(), sum.digest()), (3, expected.digest()), "{size}");
+        }
+        for length in 0..stream.len() {
+            let mut reader = BinaryReader::default();
+            reader.feed(&stream[..length]);
+            assert!(reader.finish().is_err(), "{length}");
+        }
+        let mut more = BinaryReader::default();
+        more.feed(&[&stream[..], &[0]].concat());
+        assert!(more.finish().is_err());
     }
 }

@@ -22,7 +22,9 @@ pub mod wal;
 mod words;
 
 pub use cluster::{CLUSTER_FORMAT, ClusterManifest, DatabaseThere};
-pub use content::{Content, CutRow, Digest, LargeObjects, RowReader, RowSum, SequenceContent, TableContent, large_object_row};
+pub use content::{
+    BinaryReader, Content, CutRow, Digest, LargeObjects, RowReader, RowSum, SequenceContent, TableContent, large_object_row,
+};
 pub use id::BackupId;
 pub use lsn::Lsn;
 pub use manifest::{

@@ -1,5 +1,5 @@
-//! Which way a service is split out, and what it costs. The figures were measured on two cores with a database of 2.34 GB
-//! (`docs/design/`), and are estimates anywhere else: `pgisle split cutover -rehearse` measures the true pause.
+//! Which way a service is split out, and what it costs. The figures were measured on two cores with a database of 1.76 GB
+//! (`cargo xtask bench split`), and are estimates anywhere else: `pgisle split cutover -rehearse` measures the true pause.
 
 use std::fmt;
 
@@ -8,22 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::observed::{Identity, Relation, Shared};
 
 const MIB: u64 = 1 << 20;
-/// CREATE DATABASE … STRATEGY FILE_COPY: 2.34 GB in 3 to 8 s.
-const CLONE_MIB_PER_S: u64 = 400;
-/// Two checkpoints, the fence, pruning and the swap.
-const CLONE_FIXED_MS: u64 = 1_500;
-/// Processor time of a clone: 5 s for 2.34 GB.
-const CLONE_CPU_MS_PER_GIB: u64 = 2_200;
-/// Rows read, sent, written and indexed again: pgcopydb's 29 to 60 s for 2.34 GB.
-const COPY_MIB_PER_S: u64 = 50;
-/// Connecting, locking, comparing, swapping.
+/// CREATE DATABASE … STRATEGY FILE_COPY: 1.76 GB in 2 to 3 s, both checkpoints included.
+const CLONE_MIB_PER_S: u64 = 500;
+/// Ending sessions, the lock, pruning and the swap.
+const CLONE_FIXED_MS: u64 = 700;
+/// Processor time of the copying: the kernel does most of it.
+const CLONE_CPU_MS_PER_GIB: u64 = 1_700;
+/// Processor time of reading both sides row by row behind the cutover, which each strategy does.
+const COMPARE_CPU_MS_PER_GIB: u64 = 4_500;
+/// Rows read, sent, written and indexed again.
+const COPY_MIB_PER_S: u64 = 45;
+/// Connecting, locking, swapping.
 const COPY_FIXED_MS: u64 = 800;
-/// Processor time of a copy: 48 to 76 s for 2.34 GB.
-const COPY_CPU_MS_PER_GIB: u64 = 24_000;
-/// The fence row's way through the slot, the sequences and the swap: 68 ms were measured at 400 transactions a second.
-const STREAM_PAUSE_MS: u64 = 250;
+/// Processor time of a copy.
+const COPY_CPU_MS_PER_GIB: u64 = 17_500;
+/// The last changes' way through the slot, the sequences and the swap: 20 to 80 ms at 400 transactions a second.
+const STREAM_PAUSE_MS: u64 = 150;
 /// The write-ahead log of rows and indexes that are written again, in percent of their bytes.
-const REWRITE_WAL_PERCENT: u64 = 130;
+const REWRITE_WAL_PERCENT: u64 = 90;
 
 /// How a service is split out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,13 +105,14 @@ pub fn estimates(shared: &Shared, tables: &[&Relation]) -> Vec<Estimate> {
     let bytes: u64 = tables.iter().map(|table| table.bytes).sum();
     let clone_ms = CLONE_FIXED_MS + per_rate(shared.bytes, CLONE_MIB_PER_S);
     let copy_ms = COPY_FIXED_MS + per_rate(bytes, COPY_MIB_PER_S);
+    let compare_ms = per_gib(bytes, COMPARE_CPU_MS_PER_GIB);
     let wal = bytes.saturating_mul(REWRITE_WAL_PERCENT) / 100;
     vec![
         Estimate {
             strategy: Strategy::Clone,
             pause_ms: clone_ms,
             time_ms: clone_ms,
-            cpu_ms: per_gib(shared.bytes, CLONE_CPU_MS_PER_GIB),
+            cpu_ms: per_gib(shared.bytes, CLONE_CPU_MS_PER_GIB) + compare_ms,
             wal_bytes: MIB,
             disk_bytes: shared.bytes,
             obstacles: clone_obstacles(shared),
@@ -118,7 +121,7 @@ pub fn estimates(shared: &Shared, tables: &[&Relation]) -> Vec<Estimate> {
             strategy: Strategy::Stream,
             pause_ms: STREAM_PAUSE_MS,
             time_ms: copy_ms + STREAM_PAUSE_MS,
-            cpu_ms: per_gib(bytes, COPY_CPU_MS_PER_GIB),
+            cpu_ms: per_gib(bytes, COPY_CPU_MS_PER_GIB) + compare_ms,
             wal_bytes: wal,
             disk_bytes: bytes,
             obstacles: stream_obstacles(shared, tables),
@@ -127,7 +130,7 @@ pub fn estimates(shared: &Shared, tables: &[&Relation]) -> Vec<Estimate> {
             strategy: Strategy::Copy,
             pause_ms: copy_ms,
             time_ms: copy_ms,
-            cpu_ms: per_gib(bytes, COPY_CPU_MS_PER_GIB),
+            cpu_ms: per_gib(bytes, COPY_CPU_MS_PER_GIB) + compare_ms,
             wal_bytes: wal,
             disk_bytes: bytes,
             obstacles: Vec::new(),
@@ -197,8 +200,9 @@ pub fn choose(estimates: &[Estimate], wanted: Option<Strategy>, pause_max_ms: u6
     let usable: Vec<&Estimate> = estimates.iter().filter(|estimate| estimate.obstacles.is_empty()).collect();
     let short: Vec<&&Estimate> = usable.iter().filter(|estimate| estimate.pause_ms <= pause_max_ms).collect();
     if let Some(best) = short.iter().min_by_key(|estimate| (estimate.cpu_ms, estimate.strategy)) {
+        let all = if best.strategy == Strategy::Clone { " Everyone on the shared database waits meanwhile." } else { "" };
         let because = format!(
-            "Its pause of some {} is within the {} allowed, and it takes the least processor time of those.",
+            "Its pause of some {} is within the {} allowed, and it takes the least processor time of those.{all}",
             duration(best.pause_ms),
             duration(pause_max_ms)
         );

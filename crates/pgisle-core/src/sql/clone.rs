@@ -25,10 +25,6 @@ pub fn bound_statements(timeout_ms: u32) -> Statement {
 /// Has statements take as long as they take again.
 pub const UNBOUND_STATEMENTS: &str = "SET statement_timeout = 0; RESET client_connection_check_interval";
 
-/// Has the log know of the transaction at hand, which writes nothing else: the number of one that it does not know is given again behind
-/// a crash.
-pub const KNOW_TRANSACTION: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'pgisle', '')";
-
 /// Which of these roles (`$1`) the administrator may not act as; `$2` is what it takes, `MEMBER`, or `SET` from version 16 on.
 pub const OUT_OF_REACH: &str = "SELECT DISTINCT o FROM pg_catalog.unnest($1::pg_catalog.text[]) AS o \
     WHERE NOT pg_catalog.pg_has_role(o::pg_catalog.name, $2::pg_catalog.text) ORDER BY 1";

@@ -36,8 +36,10 @@ impl Gate {
     }
 }
 
-/// The number of the transaction at hand, as [`Gate::DecidedBy`] takes it.
-pub const TRANSACTION_NUMBER: &str = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text";
+/// The number of the transaction at hand, as [`Gate::DecidedBy`] takes it. The log is told of the transaction: behind a crash, the server
+/// gives the number of one that had written nothing to another.
+pub const TRANSACTION_NUMBER: &str = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text, \
+    pg_catalog.pg_logical_emit_message(true, 'pgisle', '')";
 
 /// What has become of a transaction, by its number: `in progress`, `committed`, `aborted`, or NULL when it is too old to be known.
 pub const FATE: &str = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.text::pg_catalog.xid8)";
@@ -388,6 +390,19 @@ pub fn copy_rows_out(schema: &str, table: &str, columns: &[String], is_binary: b
 #[must_use]
 pub fn copy_rows_in(schema: &str, table: &str, columns: &[String], is_binary: bool) -> Statement {
     copy_rows(schema, table, columns, if is_binary { " FROM STDIN (FORMAT binary)" } else { " FROM STDIN" })
+}
+
+/// Empties a table, so that what is copied into it in the same transaction can be frozen.
+#[must_use]
+pub fn empty_new_table(schema: &str, table: &str) -> Statement {
+    Statement::new("TRUNCATE ONLY ").table(schema, table)
+}
+
+/// Takes rows into a table that was emptied in this transaction. They are written as if they had been there for ever, so that nobody
+/// who reads them has to look up and write down that their transaction has committed.
+#[must_use]
+pub fn copy_new_rows_in(schema: &str, table: &str, columns: &[String], is_binary: bool) -> Statement {
+    copy_rows(schema, table, columns, if is_binary { " FROM STDIN (FORMAT binary, FREEZE)" } else { " FROM STDIN (FREEZE)" })
 }
 
 fn copy_rows(schema: &str, table: &str, columns: &[String], how: &'static str) -> Statement {

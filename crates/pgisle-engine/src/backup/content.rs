@@ -5,10 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::TryStreamExt as _;
 use futures_util::future::try_join_all;
-use pgisle_core::backup::{Content, CutRow, LargeObjects, RowReader, RowSum, SequenceContent, TableContent, large_object_row};
+use pgisle_core::backup::{
+    BinaryReader, Content, CutRow, LargeObjects, RowReader, RowSum, SequenceContent, TableContent, large_object_row,
+};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::RoleName;
 use pgisle_core::sql::content::{RELATIONS, TableToRead, act_as, copy_out, sequence_state, set_snapshot};
+use pgisle_core::sql::split::copy_rows_out;
 
 use crate::postgres::connect::query_diagnostic;
 use crate::postgres::{ConnectError, ConnectOptions, Session};
@@ -37,6 +40,8 @@ pub struct Reading<'a> {
     pub parallelism: usize,
     /// Only these tables and sequences, by schema and name; everything, when none are given.
     pub only: Option<&'a BTreeSet<(String, String)>>,
+    /// These tables' rows come in their binary form, which costs half of the time. Their digests are others than a dump's.
+    pub binary: Option<&'a BTreeSet<(String, String)>>,
 }
 
 /// Why the content is not known.
@@ -111,7 +116,7 @@ pub async fn content(reading: &Reading<'_>, progress: &(dyn Fn(u64) + Sync)) -> 
     let (sequences, tables): (Vec<_>, Vec<_>) = relations.into_iter().partition(|relation| relation.is_sequence);
     // Others take the tables while this one, too, has sequences and large objects to read.
     let workers = reading.parallelism.max(1).min(tables.len().max(1));
-    let queue = Queue { tables: Mutex::new(tables.into()), bytes: Mutex::new(0), progress };
+    let queue = Queue { tables: Mutex::new(tables.into()), bytes: Mutex::new(0), binary: reading.binary, progress };
     let helpers = try_join_all((1..workers).map(async |_| {
         let session = open(reading, Some(&snapshot)).await?;
         let read = queue.work(&session).await;
@@ -195,6 +200,7 @@ async fn relations(session: &Session, reading: &Reading<'_>) -> Result<Vec<Relat
 struct Queue<'a> {
     tables: Mutex<VecDeque<Relation>>,
     bytes: Mutex<u64>,
+    binary: Option<&'a BTreeSet<(String, String)>>,
     progress: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -213,15 +219,25 @@ impl Queue<'_> {
 
     async fn table(&self, session: &Session, relation: Relation) -> Result<TableContent, ContentError> {
         let Relation { schema, name, columns, condition, .. } = relation;
+        let key = (schema, name);
+        let is_binary = condition.is_empty() && self.binary.is_some_and(|tables| tables.contains(&key));
+        let (schema, name) = key;
         let failed = || ContentError::query(format!("table \"{schema}\".\"{name}\""));
-        let statement = copy_out(&TableToRead { schema: &schema, name: &name, columns: &columns, condition: &condition });
-        let mut rows = RowReader::default();
+        let statement = match is_binary {
+            true => copy_rows_out(&schema, &name, &columns, true),
+            false => copy_out(&TableToRead { schema: &schema, name: &name, columns: &columns, condition: &condition }),
+        };
+        let (mut lines, mut binary) = (RowReader::default(), BinaryReader::default());
         let mut pieces = std::pin::pin!(session.copy_out(&statement).await.map_err(failed())?);
         while let Some(piece) = pieces.try_next().await.map_err(failed())? {
-            rows.feed(&piece);
+            if is_binary {
+                binary.feed(&piece)
+            } else {
+                lines.feed(&piece)
+            }
             self.came(piece.len() as u64);
         }
-        match rows.finish() {
+        match if is_binary { binary.finish() } else { lines.finish() } {
             Ok(sum) => Ok(TableContent { rows: sum.rows(), digest: sum.digest(), schema, name }),
             Err(source) => Err(ContentError::Cut { schema, table: name, source }),
         }

@@ -82,7 +82,15 @@ async fn differences(
     let owner = owner(look, service);
     let none = BTreeMap::new();
     let act_as = owner.as_ref().filter(|_| !look.inventory.admin.superuser);
-    let reading = Reading { connect: &connect, act_as, snapshot: None, columns: &none, parallelism: look.parallelism, only: None };
+    let reading = Reading {
+        connect: &connect,
+        act_as,
+        snapshot: None,
+        columns: &none,
+        parallelism: look.parallelism,
+        only: None,
+        binary: None,
+    };
     let failed = |error: ContentError| said(&error.diagnostic());
     let outlined = outline(&reading).await.map_err(failed)?;
     if let Some(differing) = words(&without_rows(expected).differences(&outlined)) {

@@ -11,11 +11,10 @@ use pgisle_core::sql::split::SLOT;
 
 use super::follow::{Follower, Keeper, Return, log_end};
 use super::guard::Arms;
-use super::receipt::table_differences;
+use super::receipt::{both_sides, table_differences};
 use super::relay::{PLAIN_TEXT, transfer};
 use super::run::Ground;
 use super::{Request, SplitError, act_as};
-use crate::backup::content::{Columns, Reading, content};
 use crate::event::{Event, Events};
 use crate::postgres::Session;
 
@@ -152,16 +151,7 @@ async fn has_slot(job: &Job, home: &Session) -> Result<bool, SplitError> {
 }
 
 async fn is_unchanged(request: &Request<'_>, ground: &Ground, job: &Job) -> Result<bool, SplitError> {
-    let columns = Columns::new();
-    let (old, new) = (request.connect_to(request.shared()), request.connect_to(&job.database));
-    let only: BTreeSet<_> = job.tables.iter().cloned().collect();
-    let owner = request.service.owner();
-    let old_owner = ground.moved.tables.first().map(|table| &table.owner).filter(|_| !ground.is_superuser);
-    let new_owner = Some(&owner).filter(|_| !ground.is_superuser);
-    let parallelism = request.apply.parallelism.max(1);
-    let reading = |connect, act_as| Reading { connect, act_as, snapshot: None, columns: &columns, parallelism, only: Some(&only) };
-    let before = content(&reading(&old, old_owner), &|_| {}).await?;
-    let after = content(&reading(&new, new_owner), &|_| {}).await?;
+    let (before, after) = both_sides(request, job, ground, None).await?;
     Ok(table_differences(&before, &after).is_empty())
 }
 

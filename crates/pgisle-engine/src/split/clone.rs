@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::ExtensionName;
 use pgisle_core::sql::Statement;
-use pgisle_core::sql::clone::{CANCEL, KNOW_TRANSACTION, UNBOUND_STATEMENTS, WATCH_CLIENT, bound_statements, clone_database};
+use pgisle_core::sql::clone::{CANCEL, UNBOUND_STATEMENTS, WATCH_CLIENT, bound_statements, clone_database};
 use pgisle_core::sql::restore::USE_OF_DATABASE;
 use pgisle_core::sql::split::Gate;
 
@@ -119,7 +119,6 @@ async fn take_now(
     // Its transaction is in another database: nobody but the session that copies may be in the shared one.
     let keeper = Session::connect(site.connect()).await?;
     keeper.batch("BEGIN").await.map_err(SplitError::query("close the fence's gate"))?;
-    keeper.query(KNOW_TRANSACTION, &[]).await.map_err(SplitError::query("close the fence's gate"))?;
     copy(request, ready, &keeper).await?;
     fault::stage("split.cloned");
     events(Event::Restoring("holding writers off"));

@@ -20,9 +20,10 @@ use crate::fault;
 use crate::local::ClientPrograms;
 use crate::postgres::{ConnectOptions, Session};
 
-/// A dump's definitions name everything with its schema, and functions may call what comes later.
-const DEFINING: &str =
-    "SET search_path = ''; SET check_function_bodies = off; SET synchronous_commit = off; SET client_min_messages = warning";
+/// A dump's definitions name everything with its schema, and functions may call what comes later. Indexes are sorted, and foreign keys
+/// looked at, in memory as long as there is some.
+const DEFINING: &str = "SET search_path = ''; SET check_function_bodies = off; SET synchronous_commit = off; \
+    SET client_min_messages = warning; SET maintenance_work_mem = '256MB'";
 
 /// What the new database is filled from, as its marker says.
 pub(super) fn source(request: &Request<'_>) -> String {

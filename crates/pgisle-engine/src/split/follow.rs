@@ -164,14 +164,17 @@ impl Follower {
     /// Has the next pass begin near the end of the log: decoding begins where all transactions of some moment have ended, and the
     /// server writes such a moment down only now and then. Where it may not be asked to, the pass takes a little longer.
     pub(super) async fn tighten(&mut self) -> Result<(), SplitError> {
-        let asked = if self.source.server_version_num() >= 160_000 {
-            self.source.batch("SELECT pg_catalog.pg_log_standby_snapshot()").await
-        } else {
-            self.source.batch("CHECKPOINT").await
-        };
-        drop(asked);
+        if !self.write_moment().await {
+            drop(self.source.batch("CHECKPOINT").await);
+        }
         let end = log_end(&self.source).await?;
         self.pass(end).await
+    }
+
+    /// Asks for such a moment where that is cheap, and says whether it was.
+    pub(super) async fn write_moment(&self) -> bool {
+        const WRITE: &str = "SELECT pg_catalog.pg_log_standby_snapshot()";
+        self.source.server_version_num() >= 160_000 && self.source.batch(WRITE).await.is_ok()
     }
 
     /// Applies what was committed up to a place in the log.

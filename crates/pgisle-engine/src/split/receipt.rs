@@ -1,6 +1,6 @@
 //! The receipt: what both sides held in the pause, table by table, read while the service writes again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgisle_core::backup::Content;
 use pgisle_core::diagnostic::{Code, Diagnostic};
@@ -38,7 +38,7 @@ pub struct TableReceipt {
     pub table: String,
     /// Its rows.
     pub rows: u64,
-    /// The digest of its content, independent of the rows' order.
+    /// The digest of its content, independent of the rows' order; of their binary form, where that means the same on both sides.
     pub digest: String,
 }
 
@@ -63,25 +63,39 @@ impl Held {
 
     /// Reads both sides. The old one needs no snapshot: nobody writes there any more.
     pub(super) async fn compare(self, request: &Request<'_>, job: &Job, ground: &Ground) -> Result<Receipt, SplitError> {
-        // Both sides at once: as a rule, one table is most of it on either.
-        let parallelism = request.apply.parallelism.div_ceil(2).max(1);
-        let columns = Columns::new();
-        let (old, new) = (request.connect_to(&job_shared(request)), request.connect_to(&job.database));
-        let only: std::collections::BTreeSet<_> = job.tables.iter().chain(&job.sequences).cloned().collect();
-        let owner = request.service.owner();
-        let act_as = (!ground.is_superuser).then_some(&owner);
-        let old_owner = ground.moved.tables.first().map(|table| &table.owner).filter(|_| !ground.is_superuser);
-        let reading = |connect, act_as, snapshot, only| Reading { connect, act_as, snapshot, columns: &columns, parallelism, only };
-        let (before, after) =
-            (reading(&old, old_owner, None, Some(&only)), reading(&new, act_as, Some(self.snapshot.as_str()), Some(&only)));
-        let (before, after) = futures_util::try_join!(content(&before, &|_| {}), content(&after, &|_| {}))?;
+        let (before, after) = both_sides(request, job, ground, Some(self.snapshot.as_str())).await?;
         self.session.close().await;
         Ok(receipt(job, self.lsn, &before, &after))
     }
 }
 
-fn job_shared(request: &Request<'_>) -> pgisle_core::name::DatabaseName {
-    request.shared().clone()
+/// Reads the old tables and the new ones, at once: as a rule, one table is most of it on either side.
+pub(super) async fn both_sides(
+    request: &Request<'_>,
+    job: &Job,
+    ground: &Ground,
+    snapshot: Option<&str>,
+) -> Result<(Content, Content), SplitError> {
+    let parallelism = request.apply.parallelism.div_ceil(2).max(1);
+    let columns = Columns::new();
+    let (old, new) = (request.connect_to(request.shared()), request.connect_to(&job.database));
+    let only: BTreeSet<_> = job.tables.iter().chain(&job.sequences).cloned().collect();
+    let portable = ground.moved.tables.iter().filter(|table| table.is_portable);
+    let binary: BTreeSet<_> = portable.map(|table| (table.schema.clone(), table.name.clone())).collect();
+    let owner = request.service.owner();
+    let new_owner = Some(&owner).filter(|_| !ground.is_superuser);
+    let old_owner = ground.moved.tables.first().map(|table| &table.owner).filter(|_| !ground.is_superuser);
+    let reading = |connect, act_as, snapshot| Reading {
+        connect,
+        act_as,
+        snapshot,
+        columns: &columns,
+        parallelism,
+        only: Some(&only),
+        binary: Some(&binary),
+    };
+    let (before, after) = (reading(&old, old_owner, None), reading(&new, new_owner, snapshot));
+    Ok(futures_util::try_join!(content(&before, &|_| {}), content(&after, &|_| {}))?)
 }
 
 fn receipt(job: &Job, lsn: Lsn, before: &Content, after: &Content) -> Receipt {

@@ -9,8 +9,9 @@ use futures_util::future::try_join_all;
 use futures_util::{SinkExt as _, TryStreamExt as _};
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::split::MovedTable;
+use pgisle_core::sql::Statement;
 use pgisle_core::sql::content::set_snapshot;
-use pgisle_core::sql::split::{copy_rows_in, copy_rows_out};
+use pgisle_core::sql::split::{copy_new_rows_in, copy_rows_in, copy_rows_out, empty_new_table};
 
 use super::{SplitError, act_as};
 use crate::postgres::{ConnectOptions, Session};
@@ -85,7 +86,9 @@ async fn copy(
     act_as(source, &table.owner, route.is_superuser).await?;
     // All or nothing: a stream that is cut off must not leave the part that came.
     target.batch("BEGIN").await.map_err(writing())?;
-    transfer(source, target, table, came).await?;
+    let MovedTable { schema, name, columns, is_portable, .. } = table;
+    target.run(empty_new_table(schema, name).expose()).await.map_err(writing())?;
+    transfer_by(source, target, table, &copy_new_rows_in(schema, name, columns, *is_portable), came).await?;
     target.batch("COMMIT").await.map_err(writing())
 }
 
@@ -97,11 +100,22 @@ pub(super) async fn transfer(
     came: &(dyn Fn(u64) + Sync),
 ) -> Result<(), SplitError> {
     let MovedTable { schema, name, columns, is_portable, .. } = table;
+    transfer_by(source, target, table, &copy_rows_in(schema, name, columns, *is_portable), came).await
+}
+
+async fn transfer_by(
+    source: &Session,
+    target: &Session,
+    table: &MovedTable,
+    into: &Statement,
+    came: &(dyn Fn(u64) + Sync),
+) -> Result<(), SplitError> {
+    let MovedTable { schema, name, columns, is_portable, .. } = table;
     let reading = || SplitError::query(format!("read table \"{schema}\".\"{name}\""));
     let writing = || SplitError::query(format!("fill table \"{schema}\".\"{name}\""));
-    let (out, into) = (copy_rows_out(schema, name, columns, *is_portable), copy_rows_in(schema, name, columns, *is_portable));
+    let out = copy_rows_out(schema, name, columns, *is_portable);
     let mut rows = std::pin::pin!(source.copy_out(&out).await.map_err(reading())?);
-    let mut sink = std::pin::pin!(target.copy_in(&into).await.map_err(writing())?);
+    let mut sink = std::pin::pin!(target.copy_in(into).await.map_err(writing())?);
     let mut piece = BytesMut::with_capacity(2 * PIECE_BYTES);
     let mut messages = 0_u64;
     while let Some(row) = rows.try_next().await.map_err(reading())? {

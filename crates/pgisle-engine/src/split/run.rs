@@ -296,6 +296,8 @@ async fn follow_once(
     let source = request.session(request.shared()).await?;
     let target = Session::connect(&stage.connect(site)).await?;
     let mut follower = follow::Follower::open(source, target, job.slot(), job.copied.clone(), follow::Keeper::Beside).await?;
+    // The log of the copying itself is read once, and not again by each pass to come.
+    let _is_cheap = follower.write_moment().await;
     follower.catch_up(&|_| {}).await?;
     let changes = follower.applied();
     follower.close().await.close().await;

@@ -390,6 +390,7 @@ async fn compare(site: &Site<'_>, stage: &Stage, survey: &Survey) -> Result<(Com
         columns: &survey.columns,
         parallelism: site.request.parallelism,
         only: None,
+        binary: None,
     };
     let found = content(&reading, &|_| {}).await?;
     let (compared, differences) = match &survey.expected {

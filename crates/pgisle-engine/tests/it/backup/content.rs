@@ -19,8 +19,15 @@ async fn a_live_database_holds_what_its_dump_holds() {
         let dumped = archive::read(pg_dump(&cluster, "nasty", &["-Fc", "-Z0"]).await.as_slice()).unwrap().content;
         let connect = superuser(&cluster).to_database(&database("nasty"));
         for parallelism in [1, 4] {
-            let reading =
-                Reading { connect: &connect, act_as: None, snapshot: None, columns: &Columns::new(), parallelism, only: None };
+            let reading = Reading {
+                connect: &connect,
+                act_as: None,
+                snapshot: None,
+                columns: &Columns::new(),
+                parallelism,
+                only: None,
+                binary: None,
+            };
             let found = content(&reading, &|_| {}).await.unwrap();
             assert_eq!(dumped.differences(&found), Vec::<String>::new(), "{major} with {parallelism}");
         }
@@ -42,7 +49,15 @@ async fn an_older_snapshot_and_another_role_can_be_read_as() {
 
     let (connect, keeper, columns) =
         (login(&cluster, "reader", "x").to_database(&database("shop")), role("keeper"), BTreeMap::new());
-    let now = Reading { connect: &connect, act_as: Some(&keeper), snapshot: None, columns: &columns, parallelism: 2, only: None };
+    let now = Reading {
+        connect: &connect,
+        act_as: Some(&keeper),
+        snapshot: None,
+        columns: &columns,
+        parallelism: 2,
+        only: None,
+        binary: None,
+    };
     let then = Reading { snapshot: Some(&snapshot), ..now };
     assert_eq!(content(&now, &|_| {}).await.unwrap().rows(), 2);
     let before = content(&then, &|_| {}).await.unwrap();

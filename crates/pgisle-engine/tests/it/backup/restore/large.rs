@@ -46,7 +46,15 @@ async fn a_large_and_nasty_database_comes_back_as_it_was() {
     // The columns of a child of another table stand in another order in what was restored.
     let columns = Columns::from([(("public".to_owned(), "child".to_owned()), ["a", "b", "c"].map(str::to_owned).to_vec())]);
     let all = async || {
-        let reading = Reading { connect: &connect, act_as: None, snapshot: None, columns: &columns, parallelism: 2, only: None };
+        let reading = Reading {
+            connect: &connect,
+            act_as: None,
+            snapshot: None,
+            columns: &columns,
+            parallelism: 2,
+            only: None,
+            binary: None,
+        };
         content(&reading, &|_| {}).await.unwrap()
     };
     let (before, catalogs_before) = (all().await, catalogs(cluster, "link_users").await);
