@@ -103,7 +103,10 @@ fn run(path: &Path) -> String {
     }
     let place = place().unwrap();
     let output = place.command("/bin/bash").arg("-c").arg(script(&examples)).output().unwrap();
-    // Whatever the document did, no server is left behind.
+    // Whatever the document did, no server is left behind, in whichever folder it made.
+    for folder in fs::read_dir(place.project()).unwrap().flatten().filter(|entry| entry.path().join(".pgisle").is_dir()) {
+        let _ended = place.pgisle(&[&format!("-chdir={}", folder.path().display()), "dev", "down"]);
+    }
     let _ended = place.pgisle(&["dev", "down"]);
     let seen = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     let mut faults = String::new();
