@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::spec::Service;
-use pgisle_engine::event::Event;
-use pgisle_engine::split::{self, Request};
+use pgisle_engine::split;
 
 use super::front::{Front, FrontArgs};
 use crate::args::duration;
-use crate::command::change::{self, Approval, Change, Site};
-use crate::progress::Progress;
+use crate::command::change::Site;
 use crate::report::Report;
 use crate::session::Session;
 use crate::view::human;
@@ -52,26 +50,16 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let site = Site::open(session).await?;
     let service = super::service(&site, &args.service)?;
     if args.rehearse {
-        return rehearse(session, &site, &service, args).await;
+        return rehearse(&site, &service, args).await;
     }
-    let change = Change::default();
-    let apply = site.request(&change);
     let shared = &site.project.spec.settings.postgres_database;
-    let jobs = split::read_jobs(apply.connect, shared).await.map_err(|error| vec![error.diagnostic()])?;
+    let jobs = split::read_jobs(&site.connect, shared).await.map_err(|error| vec![error.diagnostic()])?;
     session.console.show(&human::split::intent(&service, shared, jobs.iter().find(|job| job.service == service.name)));
-    let approval = if args.auto_approve { Approval::Given } else { Approval::Yes };
-    if let Err(refusal) = change::ask(&session.console, &approval) {
-        return Ok(Report::failure(refusal));
+    if let Err(refusal) = super::agree(&site, args.auto_approve) {
+        return Ok(refusal);
     }
-    let front = Front::open(session, &site, &args.front).await?;
-    let publish = || front.publish(&site);
-    let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);
-    let request = Request { apply: &apply, service: &service, poolers, pauses, publish: &publish, pause_max: args.pause };
-    let cut = {
-        let progress = Progress::new(&session.console, "cutting over");
-        let events = |event: Event<'_>| progress.event(&event);
-        progress.watch(Box::pin(split::cutover(&request, &events))).await.map_err(|error| vec![error.diagnostic()])?
-    };
+    let front = Front::open(&site, &args.front).await?;
+    let cut = front.work(&site, &service, args.pause, "cutting over", split::cutover).await?;
     let members = serde_json::json!({
         "service": service.name, "database": service.database, "strategy": cut.job.strategy, "state": cut.job.state,
         "pause_ms": cut.pause.map(human::restore::milliseconds),
@@ -85,16 +73,9 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         .diagnostics(site.project.warnings))
 }
 
-async fn rehearse(session: &Session, site: &Site<'_>, service: &Service, args: &Args) -> Result<Report, Vec<Diagnostic>> {
-    let change = Change::default();
-    let apply = site.request(&change);
-    let front = Front::open(session, site, &args.front).await?;
-    let publish = || front.publish(site);
-    let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);
-    let request = Request { apply: &apply, service, poolers, pauses, publish: &publish, pause_max: args.pause };
-    let progress = Progress::new(&session.console, "rehearsing");
-    let events = |event: Event<'_>| progress.event(&event);
-    let rehearsed = progress.watch(Box::pin(split::rehearse(&request, &events))).await.map_err(|error| vec![error.diagnostic()])?;
+async fn rehearse(site: &Site<'_>, service: &Service, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    let front = Front::open(site, &args.front).await?;
+    let rehearsed = front.work(site, service, args.pause, "rehearsing", split::rehearse).await?;
     let pause_ms = human::restore::milliseconds(rehearsed.pause);
     let members = serde_json::json!({ "service": service.name, "strategy": rehearsed.job.strategy, "pause_ms": pause_ms });
     Ok(Report::new()

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use pgisle_core::diagnostic::Diagnostic;
-use pgisle_engine::event::Event;
-use pgisle_engine::split::{self, Finalizing, Request};
+use pgisle_engine::split::{self, Finalizing};
 
-use super::front::{Front, FrontArgs};
-use crate::command::change::{self, Approval, Change, Site};
-use crate::progress::Progress;
+use super::front::Front;
+use crate::command::change::Site;
 use crate::report::Report;
 use crate::session::Session;
 use crate::view::human;
@@ -45,23 +43,16 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let site = Site::open(session).await?;
     let service = super::service(&site, &args.service)?;
     session.console.show(&human::split::final_intent(&service));
-    let approval = if args.auto_approve { Approval::Given } else { Approval::Yes };
-    if let Err(refusal) = change::ask(&session.console, &approval) {
-        return Ok(Report::failure(refusal));
+    if let Err(refusal) = super::agree(&site, args.auto_approve) {
+        return Ok(refusal);
     }
-    let change = Change::default();
-    let apply = site.request(&change);
-    let front = Front::open(session, &site, &FrontArgs::default()).await?;
-    let publish = || front.publish(&site);
-    let request =
-        Request { apply: &apply, service: &service, poolers: &[], pauses: false, publish: &publish, pause_max: Duration::ZERO };
+    let front = Front::files(&site).await?;
     let finalizing = Finalizing { keep_days: args.keep_days, drop: args.drop, force: args.force };
-    let finalized = {
-        let progress = Progress::new(&session.console, "finalizing");
-        let events = |event: Event<'_>| progress.event(&event);
-        let work = split::finalize(&request, finalizing, &events);
-        progress.watch(Box::pin(work)).await.map_err(|error| vec![error.diagnostic()])?
-    };
+    // Nobody is held off.
+    let work = front.work(&site, &service, Duration::ZERO, "finalizing", async |request, events| {
+        split::finalize(request, finalizing, events).await
+    });
+    let finalized = work.await?;
     let members = serde_json::json!({
         "service": service.name, "state": finalized.job.state, "result": finalized.outcome, "aside": finalized.aside,
     });

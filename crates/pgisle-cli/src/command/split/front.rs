@@ -1,15 +1,18 @@
 //! What the services of a split come through: PgBouncer, and the generated files that it reads.
 
+use std::time::Duration;
+
 use pgisle_core::diagnostic::{Code, Diagnostic};
-use pgisle_core::spec::PoolMode;
+use pgisle_core::spec::{PoolMode, Service};
+use pgisle_engine::event::{Event, Events};
 use pgisle_engine::pooler::PoolerConsole;
-use pgisle_engine::split::Publishing;
+use pgisle_engine::split::{Publishing, Request, SplitError};
 use tokio::sync::Mutex;
 
 use crate::args::address::{self, Address};
-use crate::command::change::Site;
+use crate::command::change::{Change, Site};
+use crate::progress::Progress;
 use crate::project::Project;
-use crate::session::Session;
 
 /// How PgBouncer is told.
 #[derive(clap::Args, Default)]
@@ -24,22 +27,45 @@ pub(super) struct FrontArgs {
 
 /// PgBouncer and the files, for as long as a command works on them.
 pub(super) struct Front {
-    /// The consoles.
-    pub(super) poolers: Vec<PoolerConsole>,
+    poolers: Vec<PoolerConsole>,
     /// Whether they are paused.
-    pub(super) pauses: bool,
+    pauses: bool,
     /// Another reading of the project, which writes the files.
     publisher: Mutex<Project>,
 }
 
 impl Front {
-    pub(super) async fn open(session: &Session, site: &Site<'_>, args: &FrontArgs) -> Result<Self, Vec<Diagnostic>> {
+    pub(super) async fn open(site: &Site<'_>, args: &FrontArgs) -> Result<Self, Vec<Diagnostic>> {
         let credentials = site.store.load().map_err(|error| vec![error.diagnostic()])?;
         let poolers = site.project.pooler_consoles(&credentials, &args.pooler);
         // In this mode a client keeps its connection until it leaves, and a pause would wait for that.
         let can_pause = site.project.spec.settings.pgbouncer_pool_mode != PoolMode::Session;
-        let publisher = Mutex::new(Project::load(session).await?);
-        Ok(Self { poolers, pauses: can_pause && !args.no_pause, publisher })
+        Ok(Self { poolers, pauses: can_pause && !args.no_pause, ..Self::files(site).await? })
+    }
+
+    /// The files alone: nothing that anybody connects to changes.
+    pub(super) async fn files(site: &Site<'_>) -> Result<Self, Vec<Diagnostic>> {
+        let publisher = Mutex::new(Project::load(site.session).await?);
+        Ok(Self { poolers: Vec::new(), pauses: false, publisher })
+    }
+
+    /// Does what a command is there for, and shows how far it is. Writers are held off for no longer than `pause_max`.
+    pub(super) async fn work<T>(
+        &self,
+        site: &Site<'_>,
+        service: &Service,
+        pause_max: Duration,
+        verb: &'static str,
+        work: impl AsyncFnOnce(&Request<'_>, Events<'_>) -> Result<T, SplitError>,
+    ) -> Result<T, Vec<Diagnostic>> {
+        let change = Change::default();
+        let apply = site.request(&change);
+        let publish = || self.publish(site);
+        let (poolers, pauses) = (self.poolers.as_slice(), self.pauses);
+        let request = Request { apply: &apply, service, poolers, pauses, publish: &publish, pause_max };
+        let progress = Progress::new(&site.session.console, verb);
+        let events = |event: Event<'_>| progress.event(&event);
+        progress.watch(Box::pin(work(&request, &events))).await.map_err(|error| vec![error.diagnostic()])
     }
 
     /// What it costs that nobody waits in PgBouncer.
@@ -63,7 +89,7 @@ impl Front {
     }
 
     /// Writes the generated files as the homes are now, and has the private PgBouncer read them.
-    pub(super) fn publish<'a>(&'a self, site: &'a Site<'_>) -> Publishing<'a> {
+    fn publish<'a>(&'a self, site: &'a Site<'_>) -> Publishing<'a> {
         Box::pin(async move {
             let mut project = self.publisher.lock().await;
             project.learn_homes(&site.connect).await?;

@@ -11,7 +11,7 @@ mod status;
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::spec::Service;
 
-use super::change::{self, Site};
+use super::change::{self, Approval, Site};
 use crate::report::Report;
 use crate::session::Session;
 
@@ -61,4 +61,10 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
 fn service(site: &Site<'_>, name: &str) -> Result<Service, Vec<Diagnostic>> {
     let names = change::services(&site.project, &[name.to_owned()])?;
     names.first().and_then(|name| site.project.spec.services.get(name)).cloned().ok_or_else(Vec::new)
+}
+
+/// Asks whether to go on; gives what the command ends with when the answer is no.
+fn agree(site: &Site<'_>, is_agreed: bool) -> Result<(), Report> {
+    let approval = if is_agreed { Approval::Given } else { Approval::Yes };
+    change::ask(&site.session.console, &approval).map_err(Report::failure)
 }

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use pgisle_core::diagnostic::Diagnostic;
-use pgisle_engine::event::Event;
-use pgisle_engine::split::{self, Request};
+use pgisle_engine::split;
 
 use super::front::{Front, FrontArgs};
 use crate::args::duration;
-use crate::command::change::{self, Approval, Change, Site};
-use crate::progress::Progress;
+use crate::command::change::Site;
 use crate::report::Report;
 use crate::session::Session;
 use crate::view::human;
@@ -44,21 +42,11 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let service = super::service(&site, &args.service)?;
     let shared = &site.project.spec.settings.postgres_database;
     session.console.show(&human::split::return_intent(&service, shared));
-    let approval = if args.auto_approve { Approval::Given } else { Approval::Yes };
-    if let Err(refusal) = change::ask(&session.console, &approval) {
-        return Ok(Report::failure(refusal));
+    if let Err(refusal) = super::agree(&site, args.auto_approve) {
+        return Ok(refusal);
     }
-    let change = Change::default();
-    let apply = site.request(&change);
-    let front = Front::open(session, &site, &args.front).await?;
-    let publish = || front.publish(&site);
-    let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);
-    let request = Request { apply: &apply, service: &service, poolers, pauses, publish: &publish, pause_max: args.pause };
-    let back = {
-        let progress = Progress::new(&session.console, "rolling back");
-        let events = |event: Event<'_>| progress.event(&event);
-        progress.watch(Box::pin(split::rollback(&request, &events))).await.map_err(|error| vec![error.diagnostic()])?
-    };
+    let front = Front::open(&site, &args.front).await?;
+    let back = front.work(&site, &service, args.pause, "rolling back", split::rollback).await?;
     let members = serde_json::json!({
         "service": service.name, "home": shared, "state": back.job.state, "brought": back.brought,
         "pause_ms": back.pause.map(human::restore::milliseconds), "left": back.left,

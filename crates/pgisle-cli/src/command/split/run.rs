@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::split::Strategy;
-use pgisle_engine::event::Event;
-use pgisle_engine::split::{self, Request};
+use pgisle_engine::split;
 
 use super::front::{Front, FrontArgs};
 use crate::args::duration;
-use crate::command::change::{Change, Site};
-use crate::progress::Progress;
+use crate::command::change::Site;
 use crate::report::Report;
 use crate::session::Session;
 use crate::view::human;
@@ -45,19 +43,11 @@ pub(super) struct Args {
 pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     let site = Site::open(session).await?;
     let service = super::service(&site, &args.service)?;
-    let change = Change::default();
-    let apply = site.request(&change);
-    let front = Front::open(session, &site, &args.front).await?;
-    let publish = || front.publish(&site);
-    let (poolers, pauses) = (front.poolers.as_slice(), front.pauses);
-    let request = Request { apply: &apply, service: &service, poolers, pauses, publish: &publish, pause_max: args.pause };
+    let front = Front::open(&site, &args.front).await?;
     let strategy = args.strategy.as_deref().and_then(Strategy::from_word);
-    let ran = {
-        let progress = Progress::new(&session.console, "splitting");
-        let events = |event: Event<'_>| progress.event(&event);
-        let work = split::run(&request, strategy, &events);
-        progress.watch(Box::pin(work)).await.map_err(|error| vec![error.diagnostic()])?
-    };
+    let work =
+        front.work(&site, &service, args.pause, "splitting", async |request, events| split::run(request, strategy, events).await);
+    let ran = work.await?;
     let members = serde_json::json!({
         "service": service.name, "strategy": ran.job.strategy, "state": ran.job.state, "database": ran.job.database,
         "copied_bytes": ran.copied_bytes, "changes": ran.changes,
