@@ -78,30 +78,21 @@ pub(crate) async fn make(
     purpose: Purpose,
     source: &str,
 ) -> Result<Stage, RestoreError> {
-    let service = site.service;
-    let mut at = crate::clock::now();
-    while inventory.databases.contains_key(&staging_name(&service.database, purpose, at)) {
-        at = pgisle_core::moment::Moment::from_unix_s(at.unix_s() + 1);
-    }
     let waiting = inventory.databases.iter().find_map(|(name, database)| {
         let marker = database.marker()?;
         let waits = marker.kind == purpose.kind() && marker.restore.is_some_and(|mark| mark.waiting);
         (waits && site.is_ours(name, inventory, source)).then(|| name.clone())
     });
     let is_new = waiting.is_none();
-    let database = waiting.unwrap_or_else(|| staging_name(&service.database, purpose, at));
-    let mark = RestoreMark { source: source.to_owned(), at, waiting: false, drill: purpose == Purpose::Drill };
-    let marker = site.marker(purpose.kind(), &database, mark.clone());
-    let password = random_password().map_err(|_| RestoreError::Random)?;
-    let loader = loader_name(&service.owner(), purpose);
-    transact(session, &loader_actions(site, inventory, &loader, &password, &marker)).await?;
+    let stage = login(site, session, inventory, purpose, source, waiting).await?;
     if is_new {
-        let locale = inventory.databases.get(&service.database).map(|live| live.collate.clone());
-        let create = Action::CreateDatabase { database: database.clone(), locale };
+        let locale = inventory.databases.get(&site.service.database).map(|live| live.collate.clone());
+        let create = Action::CreateDatabase { database: stage.database.clone(), locale };
         run(session, &create.summary(), &create.statements()).await?;
     }
-    transact(session, &opening_actions(&database, &service.owner(), &loader, &marker)).await?;
-    Ok(Stage { database, loader, password, mark, purpose })
+    let marker = site.marker(purpose.kind(), &stage.database, stage.mark.clone());
+    transact(session, &opening_actions(&stage.database, &site.service.owner(), &stage.loader, &marker)).await?;
+    Ok(stage)
 }
 
 /// Makes the login, whose marker promises a database that somebody else is about to make.
@@ -112,11 +103,23 @@ pub(crate) async fn promise(
     purpose: Purpose,
     source: &str,
 ) -> Result<Stage, RestoreError> {
+    login(site, session, inventory, purpose, source, None).await
+}
+
+/// Makes the login for a database, which has a name of its own where there is none yet.
+async fn login(
+    site: &Site<'_>,
+    session: &mut Session,
+    inventory: &Inventory,
+    purpose: Purpose,
+    source: &str,
+    database: Option<DatabaseName>,
+) -> Result<Stage, RestoreError> {
     let mut at = crate::clock::now();
     while inventory.databases.contains_key(&staging_name(&site.service.database, purpose, at)) {
         at = pgisle_core::moment::Moment::from_unix_s(at.unix_s() + 1);
     }
-    let database = staging_name(&site.service.database, purpose, at);
+    let database = database.unwrap_or_else(|| staging_name(&site.service.database, purpose, at));
     let mark = RestoreMark { source: source.to_owned(), at, waiting: false, drill: purpose == Purpose::Drill };
     let marker = site.marker(purpose.kind(), &database, mark.clone());
     let password = random_password().map_err(|_| RestoreError::Random)?;
