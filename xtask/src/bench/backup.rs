@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::data::{Data, database};
@@ -46,29 +46,18 @@ impl Subject {
     }
 }
 
-struct Options {
+/// How much, and how often.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// About how much data, MB.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     megabytes: u64,
-    rounds: usize,
+    /// Of so many measurements the least counts.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// JSON instead of a table.
+    #[arg(long)]
     json: bool,
-}
-
-impl Options {
-    fn parse(words: &[&str]) -> Result<Self> {
-        let mut options = Self { megabytes: 500, rounds: 2, json: false };
-        let mut words = words.iter().map(|word| word.trim_start_matches('-'));
-        while let Some(word) = words.next() {
-            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-            let mut value = || value.or_else(|| words.next()).with_context(|| format!("-{name} needs a value"));
-            match name {
-                "megabytes" => options.megabytes = value()?.parse()?,
-                "rounds" => options.rounds = value()?.parse()?,
-                "json" => options.json = true,
-                _ => bail!("bench backup knows -megabytes, -rounds and -json, not -{name}"),
-            }
-        }
-        ensure!(options.megabytes > 0 && options.rounds > 0, "-megabytes and -rounds must be 1 at least");
-        Ok(options)
-    }
 }
 
 /// The least cost of a subject's work, and what its backups take.
@@ -91,14 +80,13 @@ struct Figures {
     outcomes: Vec<Outcome>,
 }
 
-pub(crate) fn backup(words: &[&str]) -> Result<()> {
-    let options = Options::parse(words)?;
+pub(crate) fn run(options: &Options) -> Result<()> {
     let program = site::build()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut all = Vec::new();
     // Both, always: what holds for one kind of data does not for another.
     for data in Data::ALL {
-        let figures = runtime.block_on(run(&program, &options, data))?;
+        let figures = runtime.block_on(figures(&program, options, data))?;
         if !options.json {
             println!("{}", render(&figures, Work::Backup));
             println!("{}", render(&figures, Work::Restore));
@@ -126,7 +114,7 @@ fn json_of(figures: &Figures) -> Value {
     })
 }
 
-async fn run(program: &Path, options: &Options, data: Data) -> Result<Figures> {
+async fn figures(program: &Path, options: &Options, data: Data) -> Result<Figures> {
     let site = Site::with_extensions(SHARES.len(), data.extensions()).await?;
     let postmaster = site.postmaster()?;
     measure(postmaster, vec![vec![site.pgisle(program, &["apply", "-auto-approve"])]])?;

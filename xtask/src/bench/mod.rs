@@ -6,24 +6,22 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to whoever runs it")]
 
-mod backup;
+pub(crate) mod backup;
 mod data;
 mod link;
 mod meter;
 mod script;
 mod site;
-mod split;
+pub(crate) mod split;
 mod table;
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::Result;
 
-pub(crate) use backup::backup;
 use meter::{Cost, measure};
 use site::Site;
 pub(crate) use site::build;
-pub(crate) use split::split;
 
 /// What is measured. The order is the one of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,31 +56,17 @@ impl Subject {
 }
 
 /// How many measurements, and of what.
-struct Options {
-    services: Vec<usize>,
-    rounds: usize,
-    json: bool,
-}
-
-impl Options {
-    fn parse(words: &[&str]) -> Result<Self> {
-        let mut options = Self { services: vec![5, 50, 200], rounds: 3, json: false };
-        let mut words = words.iter().map(|word| word.trim_start_matches('-'));
-        while let Some(word) = words.next() {
-            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-            let mut value = || value.or_else(|| words.next()).with_context(|| format!("-{name} needs a value"));
-            match name {
-                "services" => options.services = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
-                "rounds" => options.rounds = value()?.parse()?,
-                "json" => options.json = true,
-                _ => bail!("bench knows -services, -rounds and -json, not -{name}"),
-            }
-        }
-        // Names are numbered with three digits.
-        ensure!(options.services.iter().all(|count| (1..=999).contains(count)), "-services takes numbers from 1 to 999");
-        ensure!(options.rounds > 0, "-rounds must be 1 at least");
-        Ok(options)
-    }
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How many services, one number after another. Names are numbered with three digits.
+    #[arg(long, value_delimiter = ',', default_value = "5,50,200", value_parser = clap::value_parser!(u16).range(1..=999))]
+    pub(crate) services: Vec<u16>,
+    /// Of so many measurements the least counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: u16,
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The figures of one number of services.
@@ -93,13 +77,12 @@ struct Figures {
     costs: Vec<(Subject, Cost)>,
 }
 
-pub(crate) fn apply(words: &[&str]) -> Result<()> {
-    let options = Options::parse(words)?;
+pub(crate) fn apply(options: &Options) -> Result<()> {
     let program = site::build()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut all = Vec::new();
     for &services in &options.services {
-        let figures = runtime.block_on(figures(&program, services, options.rounds))?;
+        let figures = runtime.block_on(figures(&program, usize::from(services), options.rounds))?;
         if !options.json {
             println!("{}", table::render(&figures));
         }
@@ -111,7 +94,7 @@ pub(crate) fn apply(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-async fn figures(program: &Path, services: usize, rounds: usize) -> Result<Figures> {
+async fn figures(program: &Path, services: usize, rounds: u16) -> Result<Figures> {
     let model = Site::new(services).await?;
     let plan = model.plan().await?;
     let (folder, major) = (model.folder(), model.cluster.major());
@@ -144,24 +127,4 @@ async fn figures(program: &Path, services: usize, rounds: usize) -> Result<Figur
     costs.sort_by_key(|(subject, _)| *subject);
     let version = model.cluster.installation().version.clone();
     Ok(Figures { services, statements: plan.statement_count(), version, costs })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_read_in_each_form() {
-        for words in [["-services=5,7", "-rounds=2", "-json"].as_slice(), &["-json", "--services", "5,7", "-rounds", "2"]] {
-            let options = Options::parse(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
-            assert_eq!((options.services, options.rounds, options.json), (vec![5, 7], 2, true));
-        }
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        for words in [["-services=0"].as_slice(), &["-services=1000"], &["-services"], &["-rounds=0"], &["-speed=9"]] {
-            assert!(Options::parse(words).is_err(), "{words:?}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use pgisle_engine::local::find_program;
 use pgisle_testkit::Cluster;
 use serde_json::{Value, json};
@@ -70,29 +70,18 @@ impl Subject {
     }
 }
 
-struct Options {
+/// How much, and how often.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// About how much data, MB.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     megabytes: u64,
-    rounds: usize,
+    /// Of so many measurements the least counts.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// JSON instead of a table.
+    #[arg(long)]
     json: bool,
-}
-
-impl Options {
-    fn parse(words: &[&str]) -> Result<Self> {
-        let mut options = Self { megabytes: 2000, rounds: 1, json: false };
-        let mut words = words.iter().map(|word| word.trim_start_matches('-'));
-        while let Some(word) = words.next() {
-            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-            let mut value = || value.or_else(|| words.next()).with_context(|| format!("-{name} needs a value"));
-            match name {
-                "megabytes" => options.megabytes = value()?.parse()?,
-                "rounds" => options.rounds = value()?.parse()?,
-                "json" => options.json = true,
-                _ => bail!("bench split knows -megabytes, -rounds and -json, not -{name}"),
-            }
-        }
-        ensure!(options.megabytes > 0 && options.rounds > 0, "-megabytes and -rounds must be 1 at least");
-        Ok(options)
-    }
 }
 
 /// The least cost of a subject.
@@ -130,11 +119,10 @@ struct Figures {
     load_per_second: u64,
 }
 
-pub(crate) fn split(words: &[&str]) -> Result<()> {
-    let options = Options::parse(words)?;
+pub(crate) fn run(options: &Options) -> Result<()> {
     let program = site::build()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let figures = runtime.block_on(run(&program, &options))?;
+    let figures = runtime.block_on(figures(&program, options))?;
     if options.json {
         println!("{:#}", document(&figures, options.rounds));
     } else {
@@ -143,7 +131,7 @@ pub(crate) fn split(words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-async fn run(program: &Path, options: &Options) -> Result<Figures> {
+async fn figures(program: &Path, options: &Options) -> Result<Figures> {
     let majors =
         pgisle_testkit::installations().await.iter().filter(|found| found.vector && found.contrib).map(|found| found.major);
     let major = majors.max().context("no PostgreSQL with pgvector and contrib: scripts/components.sh test")?;
@@ -344,7 +332,7 @@ async fn messages(site: &Site, database: &str) -> Result<u64> {
     Ok(site.cluster.psql_in(database, "SELECT count(*) FROM messages").await.parse()?)
 }
 
-fn document(figures: &Figures, rounds: usize) -> Value {
+fn document(figures: &Figures, rounds: u16) -> Value {
     let Figures { version, shared_bytes, chat_bytes, results, rehearsed_ms, load_per_second } = figures;
     let result = |(subject, outcome): &(Subject, Outcome)| {
         json!({

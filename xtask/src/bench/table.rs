@@ -30,7 +30,7 @@ pub(super) fn render(figures: &Figures) -> String {
     text
 }
 
-pub(super) fn json(all: &[Figures], rounds: usize) -> Value {
+pub(super) fn json(all: &[Figures], rounds: u16) -> Value {
     let cost = |(subject, cost): &(Subject, Cost)| {
         let Cost { wall_s, client_cpu_s, server_cpu_s, memory_bytes } = cost;
         json!({

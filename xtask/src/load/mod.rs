@@ -9,7 +9,9 @@ mod place;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
+use clap::builder::PossibleValuesParser;
+use pgisle_core::split::Strategy;
 use pgisle_testkit::{Homes, Ledger, Writer};
 use serde_json::{Value, json};
 
@@ -20,39 +22,29 @@ use place::Place;
 const QUIET: Duration = Duration::from_secs(2);
 
 /// What is done.
-struct Options {
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// About how much data, MB.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     megabytes: u64,
+    /// By which ways, one after another.
+    #[arg(long, value_delimiter = ',', default_value = "stream,copy,clone", value_parser = PossibleValuesParser::new(Strategy::WORDS))]
     strategies: Vec<String>,
+    /// How many write at once.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     writers: u32,
-    /// Of all writers together.
+    /// Transactions a second of all writers together.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     per_second: u32,
     /// Which pgisle; one that is built for it when none is given.
+    #[arg(long)]
     program: Option<PathBuf>,
+    /// JSON instead of a table.
+    #[arg(long)]
     json: bool,
 }
 
 impl Options {
-    fn parse(words: &[&str]) -> Result<Self> {
-        let strategies = ["stream", "copy", "clone"].map(str::to_owned).to_vec();
-        let mut options = Self { megabytes: 2000, strategies, writers: 8, per_second: 400, program: None, json: false };
-        let mut words = words.iter().map(|word| word.trim_start_matches('-'));
-        while let Some(word) = words.next() {
-            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-            let mut value = || value.or_else(|| words.next()).with_context(|| format!("-{name} needs a value"));
-            match name {
-                "megabytes" => options.megabytes = value()?.parse()?,
-                "strategies" => options.strategies = value()?.split(',').map(str::to_owned).collect(),
-                "writers" => options.writers = value()?.parse()?,
-                "per-second" => options.per_second = value()?.parse()?,
-                "program" => options.program = Some(PathBuf::from(value()?).canonicalize()?),
-                "json" => options.json = true,
-                _ => bail!("load split knows -megabytes, -strategies, -writers, -per-second, -program and -json, not -{name}"),
-            }
-        }
-        ensure!(options.megabytes > 0 && options.writers > 0 && options.per_second > 0, "numbers must be 1 at least");
-        Ok(options)
-    }
-
     /// How long a writer waits between two transactions, apart from what they take.
     fn pause(&self) -> Duration {
         Duration::from_secs(1) * self.writers / self.per_second
@@ -85,15 +77,14 @@ struct Seen {
     looks: u32,
 }
 
-pub(crate) fn split(words: &[&str]) -> Result<()> {
-    let options = Options::parse(words)?;
+pub(crate) fn split(options: &Options) -> Result<()> {
     let program = options.program.clone().map_or_else(crate::bench::build, Ok)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (bytes, legs) = runtime.block_on(run(Place::new(program)?, &options))?;
+    let (bytes, legs) = runtime.block_on(run(Place::new(program)?, options))?;
     if options.json {
         println!("{:#}", document(bytes, &legs));
     } else {
-        println!("{}", render(bytes, &legs, &options));
+        println!("{}", render(bytes, &legs, options));
     }
     Ok(())
 }
