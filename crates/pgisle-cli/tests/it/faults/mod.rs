@@ -3,7 +3,6 @@
 
 mod catalog;
 mod changes;
-mod clones;
 mod killed;
 mod restores;
 mod secrets;

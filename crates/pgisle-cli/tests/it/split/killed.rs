@@ -14,6 +14,10 @@ pub(super) const RUNNING: &[&str] = &["split.begun", "split.slot", "split.copied
 pub(super) const CUTTING: &[&str] =
     &["split.ready", "split.held", "split.drained", "split.late", "split.deciding", "split.cut", "split.compared"];
 
+/// The stages of one by `clone`.
+const CLONING: &[&str] =
+    &["split.ready", "split.closed", "split.cloned", "split.held", "split.pruned", "split.deciding", "split.cut", "split.compared"];
+
 /// The stages of the way back behind a cutover.
 pub(super) const RETURNING: &[&str] = &[
     "split.back.fenced",
@@ -126,6 +130,20 @@ async fn a_cutover_by_copy_killed_at_each_point_goes_on_or_goes_back() {
     let points =
         killed_cutovers(newest().await, "copy", Path { stages: CUTTING, twice: false, stride: 40, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
+}
+
+#[tokio::test]
+async fn a_cutover_by_clone_killed_at_each_point_goes_on_or_goes_back() {
+    let points =
+        killed_cutovers(newest().await, "clone", Path { stages: CLONING, twice: true, stride: 20, harm: Harm::Itself }).await;
+    assert!(points > 2, "only {points} points");
+}
+
+#[tokio::test]
+async fn each_strategy_leaves_the_same() {
+    let stand = Stand::new(Cluster::builder()).await;
+    let copied = undisturbed(&stand, "copy").await;
+    assert_same(&copied, &undisturbed(&stand, "clone").await, "clone");
 }
 
 #[tokio::test]

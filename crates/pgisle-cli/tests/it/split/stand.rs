@@ -42,6 +42,7 @@ pub(super) fn run_by(strategy: &'static str) -> &'static [&'static str] {
     match strategy {
         "stream" => &["split", "run", "chat", "-strategy=stream"],
         "copy" => &["split", "run", "chat", "-strategy=copy"],
+        "clone" => &["split", "run", "chat", "-strategy=clone"],
         other => panic!("{other}"),
     }
 }
@@ -124,6 +125,8 @@ impl Stand {
     /// and it is the one that `status` names.
     pub(super) async fn home(&self) -> (String, String) {
         let home = self.homes().the_one().await;
+        // Whoever stays is kept out of nothing.
+        self.cluster.psql_in(OLD, "UPDATE users SET name = 'again' WHERE id = 1").await;
         let Some(status) = self.status().await else { return (home, "none".to_owned()) };
         let state = status["state"].as_str().unwrap().to_owned();
         assert_eq!(status["home"], home.as_str(), "{status:#}");
