@@ -5,6 +5,9 @@ use super::{Statement, quote_identifier};
 /// The tables and sequences of a database that a dump has the content of: those of extensions only where the extension says so.
 pub const RELATIONS: &str = include_str!("content.sql");
 
+/// The columns of a table's key, and whether each is a whole number. Takes its schema and name.
+pub const KEY: &str = include_str!("key.sql");
+
 /// A table to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableToRead<'a> {
@@ -31,6 +34,30 @@ pub fn copy_out(table: &TableToRead<'_>) -> Statement {
     // The condition is part of the extension, whose script a superuser ran.
     let select = Statement::new("COPY (SELECT ").push(&list).sql(" FROM ONLY ").push(&table).sql(" ");
     select.push(condition).sql(") TO STDOUT")
+}
+
+/// Sends the key and a digest of each row of a table's own, in the order of the key: numbers as numbers, and everything else by the
+/// bytes of its text, which unlike a collation are the same in each database. For [`crate::split::KeyedRow`].
+#[must_use]
+pub fn keyed_digests(schema: &str, name: &str, key: &[(String, bool)], columns: &[String]) -> Statement {
+    let quoted = |column: &String| quote_identifier(column);
+    let mut select = Statement::new("COPY (SELECT ");
+    for (column, is_number) in key {
+        let column = quoted(column);
+        select = match is_number {
+            true => select.push(&column),
+            false => select
+                .sql("pg_catalog.encode(pg_catalog.convert_to(CAST(")
+                .push(&column)
+                .sql(" AS pg_catalog.text), 'UTF8'), 'hex') COLLATE pg_catalog.\"C\""),
+        };
+        select = select.sql(", ");
+    }
+    let row = columns.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let select = select.sql("pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(CAST(ROW(").push(&row);
+    let select = select.sql(") AS pg_catalog.text), 'UTF8')), 'hex') FROM ONLY ").table(schema, name).sql(" ORDER BY ");
+    let places = (1..=key.len()).map(|place| place.to_string()).collect::<Vec<_>>().join(", ");
+    select.push(&places).sql(") TO STDOUT")
 }
 
 /// Where a sequence stands: `last_value`, then `is_called`.
@@ -66,5 +93,13 @@ mod tests {
         let some = TableToRead { condition: "WHERE NOT built_in", ..table };
         let expected = r#"COPY (SELECT "a", "B""c" FROM ONLY "odd ""s"."t" WHERE NOT built_in) TO STDOUT"#;
         assert_eq!(copy_out(&some).expose(), expected);
+    }
+
+    #[test]
+    fn keys_come_in_an_order_that_is_the_same_everywhere() {
+        let key = [("id".to_owned(), true), ("B\"c".to_owned(), false)];
+        let columns = ["id".to_owned(), "B\"c".to_owned(), "body".to_owned()];
+        let expected = r#"COPY (SELECT "id", pg_catalog.encode(pg_catalog.convert_to(CAST("B""c" AS pg_catalog.text), 'UTF8'), 'hex') COLLATE pg_catalog."C", pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(CAST(ROW("id", "B""c", "body") AS pg_catalog.text), 'UTF8')), 'hex') FROM ONLY "s"."t" ORDER BY 1, 2) TO STDOUT"#;
+        assert_eq!(keyed_digests("s", "t", &key, &columns).expose(), expected);
     }
 }

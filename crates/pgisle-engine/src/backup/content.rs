@@ -83,7 +83,7 @@ impl ContentError {
         }
     }
 
-    fn query(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
+    pub(crate) fn query(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
         let what = what.into();
         move |source| Self::Query { what, source: Box::new(source) }
     }
@@ -154,7 +154,8 @@ pub async fn outline(reading: &Reading<'_>) -> Result<Content, ContentError> {
     Ok(Content { tables, sequences, large_objects: LargeObjects { count: 0, bytes: 0, digest: none.digest() } })
 }
 
-async fn open(reading: &Reading<'_>, snapshot: Option<&str>) -> Result<Session, ContentError> {
+/// Begins to read: a session whose transaction sees the snapshot, and gives rows the same text everywhere.
+pub(crate) async fn open(reading: &Reading<'_>, snapshot: Option<&str>) -> Result<Session, ContentError> {
     let mut session = Session::connect(reading.connect).await.map_err(ContentError::Connect)?;
     let begun = async {
         session.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;

@@ -151,7 +151,7 @@ async fn has_slot(job: &Job, home: &Session) -> Result<bool, SplitError> {
 }
 
 async fn is_unchanged(request: &Request<'_>, ground: &Ground, job: &Job) -> Result<bool, SplitError> {
-    let (before, after) = both_sides(request, job, ground, None).await?;
+    let (before, after) = both_sides(request, job, ground).await?;
     Ok(table_differences(&before, &after).is_empty())
 }
 
@@ -209,6 +209,23 @@ fn parents_first(ground: &Ground) -> Vec<&MovedTable> {
         waiting = if is_circle { Vec::new() } else { later };
     }
     ordered
+}
+
+/// Copying all rows back takes from the old tables what the receipt missed in the new home. Asks before anybody is held off.
+pub(super) fn check(job: &Job, way: &Way, force: bool) -> Result<(), SplitError> {
+    if force || job.is_equal() != Some(false) || matches!(way, Way::Changes(_)) {
+        return Ok(());
+    }
+    Err(Diagnostic::error(
+        Code::SPLIT_DIFFERS,
+        format!("rolling back service \"{}\" would overwrite rows that differ", job.service),
+    )
+    .detail(
+        "Both sides were found to differ, and no replication slot has kept what was written since: all rows would be copied from \
+             the new home over the old tables, which are as they were in the pause.",
+    )
+    .hint("`pgisle split status` names the rows. Put them right in the new home; then -force copies all of it back.")
+    .into())
 }
 
 /// What it costs that no slot has kept the changes, before anybody waits for it.

@@ -142,7 +142,7 @@ async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, e
     job.receipt = receipt.as_ref().and_then(|receipt| serde_json::to_value(receipt).ok());
     journal::write(&mut control, &job).await?;
     fault::stage("split.compared");
-    diagnostics.extend(receipt.as_ref().and_then(|receipt| receipt.diagnostic(&job)));
+    diagnostics.extend(receipt.as_ref().and_then(|receipt| receipt.diagnostic(&job.service)));
     let cut = CutOver { job, pause: Some(pause), receipt, applied: None, diagnostics };
     conclude(site, run, request, control, cut, events).await
 }

@@ -4,6 +4,7 @@
 mod bring;
 mod clone;
 mod cutover;
+mod differing;
 mod error;
 mod fill;
 mod finalize;

@@ -46,15 +46,16 @@ pub struct RolledBack {
 }
 
 /// Goes back to the shared database, from wherever the split is, until it is finalized. Killed at any point, the same call goes on.
+/// With `force`, rows are copied back even where the receipt says that the new home lacks some.
 ///
 /// # Errors
 /// See [`SplitError`]. The service's home is where it was, unless the answer to the commit itself was lost: the journal says.
-pub async fn rollback(request: &Request<'_>, events: Events<'_>) -> Result<RolledBack, SplitError> {
+pub async fn rollback(request: &Request<'_>, force: bool, events: Events<'_>) -> Result<RolledBack, SplitError> {
     let own = locks::of_service(request.apply, request.service, "split", events).await?;
     let site = Site { request: request.apply, service: request.service, own: &own, purpose: "split" };
     let outcome = async {
         let run = locks::for_the_making(&site, events).await?;
-        let outcome = Box::pin(rollback_locked(&site, &run, request, events)).await;
+        let outcome = Box::pin(rollback_locked(&site, &run, request, force, events)).await;
         run.release().await;
         outcome
     };
@@ -67,6 +68,7 @@ async fn rollback_locked(
     site: &Site<'_>,
     run: &RunLock,
     request: &Request<'_>,
+    force: bool,
     events: Events<'_>,
 ) -> Result<RolledBack, SplitError> {
     let mut session = Session::connect(site.connect()).await?;
@@ -82,7 +84,9 @@ async fn rollback_locked(
         }
         JobState::Finalized => return Err(wrong_state(&back.job, "rolled back")),
         JobState::Cut => {
-            come_home(site, request, &ground, &mut control, &mut back, events).await?;
+            let left = free_name(&ground.inventory, &back.job.database);
+            let mut stand = Stand { site, request, ground: &ground, control: &mut control, left, force };
+            come_home(&mut stand, &mut back, events).await?;
             finish(site, run, &ground, &mut control, &mut back, events).await?;
         }
         JobState::Returned if back.job.opened.is_some() => {
@@ -128,28 +132,21 @@ async fn take_away(
 }
 
 /// Moves the home back. Until its one commit the new home is the home, whatever fails or is killed.
-async fn come_home(
-    site: &Site<'_>,
-    request: &Request<'_>,
-    ground: &Ground,
-    control: &mut Session,
-    back: &mut RolledBack,
-    events: Events<'_>,
-) -> Result<(), SplitError> {
+async fn come_home(stand: &mut Stand<'_, '_>, back: &mut RolledBack, events: Events<'_>) -> Result<(), SplitError> {
+    let (request, ground) = (stand.request, stand.ground);
     check_claims(&back.job, ground)?;
     let mut home = request.session(&back.job.database).await?;
-    guard::check_shapes(control, &home, &back.job).await?;
+    guard::check_shapes(stand.control, &home, &back.job).await?;
     events(Event::Restoring("putting the fence up, open"));
     let owner = request.service.owner();
     guard::raise(&mut home, &back.job, &owner, request.shared(), ground.is_superuser).await?;
     fault::stage("split.back.fenced");
-    let mut stand = Stand { site, request, ground, control, left: free_name(&ground.inventory, &back.job.database) };
-    let attempt = Box::pin(attempt(&mut stand, home, back, events)).await;
+    let attempt = Box::pin(attempt(stand, home, back, events)).await;
     if attempt.is_err() {
         // The fence is open, its transaction being gone; why this failed says more than that it could not be taken away.
         drop(guard::lower(request, &back.job, ground.is_superuser, 1).await);
         // The answer to the commit may be what was lost.
-        journal::settled(control, &request.service.name).await?;
+        journal::settled(stand.control, &request.service.name).await?;
     }
     attempt
 }
@@ -178,6 +175,8 @@ struct Stand<'a, 'r> {
     control: &'a mut Session,
     /// The name that the new home gets.
     left: DatabaseName,
+    /// Whether rows are copied back even where both sides were found to differ.
+    force: bool,
 }
 
 async fn attempt(stand: &mut Stand<'_, '_>, home: Session, back: &mut RolledBack, events: Events<'_>) -> Result<(), SplitError> {
@@ -185,6 +184,7 @@ async fn attempt(stand: &mut Stand<'_, '_>, home: Session, back: &mut RolledBack
     let failed = || SplitError::query("prepare the way back");
     let arms = Arms::read(stand.control, ground).await?;
     let mut way = Way::open(request, &back.job, &home, &arms).await?;
+    bring::check(&back.job, &way, stand.force)?;
     if let Some(warning) = bring::warning(&back.job, ground, &way) {
         events(Event::Restoring(&warning.summary));
         back.diagnostics.push(warning);

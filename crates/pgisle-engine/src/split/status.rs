@@ -9,7 +9,7 @@ use pgisle_core::split::{Job, JobState, Strategy};
 use pgisle_core::sql::split::{SLOT, late_sessions};
 use serde::{Deserialize, Serialize};
 
-use super::{SplitError, journal};
+use super::{Receipt, SplitError, journal};
 use crate::postgres::{ConnectOptions, Session, inspect_shared};
 
 /// A slot that keeps more log than this is told of.
@@ -65,6 +65,9 @@ pub struct SplitStatus {
     pub way_back: Option<SlotStatus>,
     /// Whether both sides held the same in the pause; none when they were not compared.
     pub is_equal: Option<bool>,
+    /// The receipt of the cutover, until the split is rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
     /// How long the service could not write, milliseconds.
     pub pause_ms: Option<u64>,
     /// How many attempts to write to the old tables came too late.
@@ -81,6 +84,7 @@ impl SplitStatus {
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let service = &self.service;
         let mut diagnostics: Vec<Diagnostic> = self.follows.iter().chain(&self.way_back).filter_map(slot_finding).collect();
+        diagnostics.extend(self.receipt.as_ref().and_then(|receipt| receipt.diagnostic(service)));
         if !self.late.is_empty() {
             let who = self.late.iter().map(|one| {
                 let (role, application, address) =
@@ -173,6 +177,7 @@ async fn of_job(session: &Session, job: &Job, shared: &DatabaseName) -> Result<S
         follows,
         way_back,
         is_equal: job.is_equal(),
+        receipt: job.receipt.clone().filter(|_| job.state.is_home()).and_then(|receipt| serde_json::from_value(receipt).ok()),
         pause_ms: job.pause_ms,
         late_attempts,
         late: late(session, &job.service).await?,

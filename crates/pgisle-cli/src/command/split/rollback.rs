@@ -32,6 +32,9 @@ pub(super) struct Args {
     pause: Duration,
     #[command(flatten)]
     front: FrontArgs,
+    /// Copy all rows back although both sides were found to differ and no replication slot has kept the changes.
+    #[arg(long)]
+    force: bool,
     /// Do not ask.
     #[arg(long)]
     auto_approve: bool,
@@ -46,7 +49,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         return Ok(refusal);
     }
     let front = Front::open(&site, &args.front).await?;
-    let back = front.work(&site, &service, args.pause, "rolling back", split::rollback).await?;
+    let work = front.work(&site, &service, args.pause, "rolling back", async |request, events| {
+        split::rollback(request, args.force, events).await
+    });
+    let back = work.await?;
     let members = serde_json::json!({
         "service": service.name, "home": shared, "state": back.job.state, "brought": back.brought,
         "pause_ms": back.pause.map(human::restore::milliseconds), "left": back.left,

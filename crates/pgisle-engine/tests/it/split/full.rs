@@ -38,7 +38,7 @@ async fn a_disk_that_fills_is_told_and_the_service_goes_on_where_it_is() {
         assert!(text.contains("PI1011") && text.contains("No space left on device") && text.contains("hint: "), "{text}");
         assert_eq!(home(&cluster).await, "link_app", "{text}");
         // It gives the room back, and with more of it, it moves.
-        split::rollback(&request, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+        split::rollback(&request, false, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
         assert_eq!(cluster.psql("SELECT count(*) FROM pg_database WHERE datname LIKE '%\\_\\_%'").await, "0");
         disk.grow(400).await;
         let writer = writer(&cluster, std::time::Duration::from_millis(10));

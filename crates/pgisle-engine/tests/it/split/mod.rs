@@ -1,6 +1,7 @@
 //! Splits of real databases.
 
 mod clone;
+mod differing;
 mod full;
 mod ledger;
 mod moving;

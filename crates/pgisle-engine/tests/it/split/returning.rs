@@ -42,7 +42,7 @@ async fn there(request: &Request<'_>, strategy: Strategy) {
 }
 
 async fn back(request: &Request<'_>) -> split::RolledBack {
-    let back = split::rollback(request, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+    let back = split::rollback(request, false, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
     assert_eq!(back.job.state, JobState::Returned);
     back
 }
@@ -137,7 +137,7 @@ async fn before_the_cutover_a_rollback_takes_the_copy_away() {
     let (cluster, project) = filled(majors().await[0]).await;
     let apply = project.request();
     let request = request(&apply, &project, "chat");
-    assert!(told(&split::rollback(&request, &|_| {}).await.unwrap_err()).contains("is not being split"));
+    assert!(told(&split::rollback(&request, false, &|_| {}).await.unwrap_err()).contains("is not being split"));
     let before = furniture(&cluster).await;
     let writers = vec![writer(&cluster, Duration::from_millis(5))];
     for strategy in [Strategy::Stream, Strategy::Copy, Strategy::Clone] {
@@ -219,7 +219,7 @@ async fn what_was_changed_in_the_new_home_is_not_thrown_away() {
     cluster
         .psql_in("link_chat", "ALTER TABLE messages ADD COLUMN edited boolean; CREATE TABLE reactions (id int PRIMARY KEY)")
         .await;
-    let refused = told(&split::rollback(&request, &|_| {}).await.unwrap_err());
+    let refused = told(&split::rollback(&request, false, &|_| {}).await.unwrap_err());
     assert!(refused.contains("public.messages has column edited boolean in the new home only"), "{refused}");
     assert!(refused.contains("table public.reactions was made in the new home"), "{refused}");
     assert_one_home(&cluster, "link_chat").await;
@@ -268,7 +268,7 @@ async fn a_rollback_that_is_held_up_leaves_the_home_where_it_is() {
     // One that was there before the fence.
     let writer = cluster.connect_to("link_chat").await;
     writer.batch_execute("BEGIN; UPDATE messages SET body = body WHERE id = 1").await.unwrap();
-    let held = told(&split::rollback(&request, &|_| {}).await.unwrap_err());
+    let held = told(&split::rollback(&request, false, &|_| {}).await.unwrap_err());
     assert!(held.contains("cannot put the fence on table") && held.contains("did not end"), "{held}");
     writer.batch_execute("ROLLBACK").await.unwrap();
     assert_one_home(&cluster, "link_chat").await;
@@ -280,7 +280,7 @@ async fn a_rollback_that_is_held_up_leaves_the_home_where_it_is() {
             sleeper.begin(config.clone(), SLOW);
         }
     };
-    let held = told(&split::rollback(&request, &events).await.unwrap_err());
+    let held = told(&split::rollback(&request, false, &events).await.unwrap_err());
     assert!(held.contains("could not be held off within 300 ms") && held.contains("(\"sleeper\")"), "{held}");
     sleeper.commit();
     assert_one_home(&cluster, "link_chat").await;
@@ -349,7 +349,7 @@ async fn stragglers_are_told_of_and_old_tables_go_in_the_end() {
         // The end, in two steps.
         let first = split::finalize(&request, LATER, &|_| {}).await.unwrap_or_else(|error| panic!("{}", told(&error)));
         assert!(rendered(&first.diagnostics).contains("someone connected"), "{}", rendered(&first.diagnostics));
-        assert!(told(&split::rollback(&request, &|_| {}).await.unwrap_err()).contains("cannot be rolled back"));
+        assert!(told(&split::rollback(&request, false, &|_| {}).await.unwrap_err()).contains("cannot be rolled back"));
         let aside = first.aside.iter().find(|one| one.name == "messages").unwrap();
         let date = first.job.clock.cut.unwrap().compact();
         assert_eq!(aside.full_name(), format!("public.messages__moved_{}", &date[..8]));
@@ -437,7 +437,7 @@ async fn cut_off_again_and_again(major: u32, strategy: Strategy) {
     there(&request, strategy).await;
     let (mut delay, mut homes) = (Duration::from_millis(20), Vec::new());
     let back = loop {
-        let rollback = tokio::time::timeout(delay, Box::pin(split::rollback(&request, &|_| {}))).await;
+        let rollback = tokio::time::timeout(delay, Box::pin(split::rollback(&request, false, &|_| {}))).await;
         match rollback {
             Ok(Ok(back)) => break back,
             // The sessions of the one before may be there for a moment.
