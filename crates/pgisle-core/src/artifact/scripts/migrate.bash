@@ -129,10 +129,23 @@ ask_about() {
   { printf '\\set names `cat "$PGISLE_NAMES"`\n' && cat; } | PGISLE_NAMES=$WORK/names ask "$database"
 }
 
+# pg_dump takes no server that is newer than itself.
+check_pg_dump() {
+  local own server
+  own=$(pg_dump --version) || die 'pg_dump cannot be run'
+  [[ $own =~ \(PostgreSQL\)\ ([0-9]+) ]] || die "pg_dump does not say its version: $own"
+  own=${BASH_REMATCH[1]}
+  server=$(ask "$MAINTENANCE" 2>"$WORK/errors" <<<"SELECT current_setting('server_version_num')::int / 10000;") ||
+    die_with 'the server cannot be asked' "$WORK/errors"
+  ((own >= server)) ||
+    die "pg_dump is of PostgreSQL $own and the server of $server: put the client tools of PostgreSQL $server first on the PATH"
+}
+
 check_server() {
   local found
   check_login || die 'the administrator cannot log in'
   check_psql
+  check_pg_dump
   found=$(ask "$MAINTENANCE" -v shared="$SHARED" -v database="$DATABASE" -v owner="$OWNER" 2>"$WORK/errors" <<'SQL'
 SELECT concat((SELECT 's' FROM pg_database WHERE datname = :'shared'), (SELECT 'd' FROM pg_database WHERE datname = :'database'),
   (SELECT 'r' FROM pg_roles WHERE rolname = :'owner'));

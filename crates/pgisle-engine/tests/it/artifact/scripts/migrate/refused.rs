@@ -34,6 +34,20 @@ async fn it_says_who_is_connected() {
 }
 
 #[tokio::test]
+async fn tools_that_are_too_old_are_told_before_anything_is_locked() {
+    let shop = Shop::new().await;
+    shop.wrap("pg_dump", "echo 'pg_dump (PostgreSQL) 14.11 (Debian 14.11-1)'");
+    let major = pgisle_testkit::majors().await[0];
+    for arguments in [&[][..], &["--dry-run"]] {
+        let output = shop.migrate(arguments).await;
+        let told =
+            format!("pg_dump is of PostgreSQL 14 and the server of {major}: put the client tools of PostgreSQL {major} first");
+        assert_failure(&output, &told);
+        shop.assert_not_moved().await;
+    }
+}
+
+#[tokio::test]
 async fn who_writes_holds_it_up_and_is_named() {
     let shop = Shop::new().await;
     let other = shop.cluster.connect_to("link_app").await;
