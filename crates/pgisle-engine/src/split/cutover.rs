@@ -193,10 +193,7 @@ async fn prepare(site: &Site<'_>, run: &RunLock, request: &Request<'_>, events: 
     let ground = Ground::look(request, &session).await?;
     let job = journal::settled(&mut control, &request.service.name).await?;
     let Some(mut job) = job else {
-        return Err(Diagnostic::error(Code::SPLIT_STATE, format!("service \"{}\" is not being split", request.service.name))
-            .hint("Begin with:")
-            .command(format!("pgisle split run {}", request.service.name))
-            .into());
+        return Err(SplitError::not_begun(&request.service.name));
     };
     let is_ready = match job.strategy {
         Strategy::Stream => job.state == JobState::Following,

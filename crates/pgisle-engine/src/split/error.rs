@@ -1,6 +1,7 @@
 //! Why a split did not go on.
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::name::ServiceName;
 
 use crate::apply::ApplyError;
 use crate::backup::content::ContentError;
@@ -53,6 +54,13 @@ pub enum SplitError {
 }
 
 impl SplitError {
+    /// There is no split of this service.
+    #[must_use]
+    pub fn not_begun(service: &ServiceName) -> Self {
+        let told = Diagnostic::error(Code::SPLIT_STATE, format!("service \"{service}\" is not being split"));
+        told.hint("Begin with:").command(format!("pgisle split run {service}")).into()
+    }
+
     pub(super) fn query(doing: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Query { doing, source: Box::new(source) }

@@ -93,7 +93,7 @@ async fn finalize_locked(
     let mut control = request.session(request.shared()).await?;
     let ground = Ground::look(request, &session).await?;
     let Some(job) = journal::settled(&mut control, &request.service.name).await? else {
-        return Err(not_split(request));
+        return Err(SplitError::not_begun(&request.service.name));
     };
     let mut finalized = Finalized { job, outcome: Outcome::Dropped, aside: Vec::new(), diagnostics: Vec::new() };
     match finalized.job.state {
@@ -112,11 +112,6 @@ async fn finalize_locked(
     session.close().await;
     control.close().await;
     Ok(finalized)
-}
-
-fn not_split(request: &Request<'_>) -> SplitError {
-    let summary = format!("service \"{}\" is not being split", request.service.name);
-    Diagnostic::error(Code::SPLIT_STATE, summary).detail("There is nothing to finalize.").into()
 }
 
 /// Both sides must have been found to hold the same.

@@ -75,7 +75,7 @@ async fn rollback_locked(
     let mut control = request.session(request.shared()).await?;
     let ground = Ground::look(request, &session).await?;
     let Some(job) = journal::settled(&mut control, &request.service.name).await? else {
-        return Err(not_begun(request));
+        return Err(SplitError::not_begun(&request.service.name));
     };
     let mut back = RolledBack { job, brought: Brought::NeverLeft, pause: None, left: None, applied: None, diagnostics: Vec::new() };
     match back.job.state {
@@ -99,12 +99,6 @@ async fn rollback_locked(
     session.close().await;
     control.close().await;
     Ok(back)
-}
-
-fn not_begun(request: &Request<'_>) -> SplitError {
-    Diagnostic::error(Code::SPLIT_STATE, format!("service \"{}\" is not being split", request.service.name))
-        .detail(format!("The journal in database \"{}\" does not have it: there is nothing to go back from.", request.shared()))
-        .into()
 }
 
 /// The home never moved: what was made for that goes, and the service goes on as it does. It stays let in, and PgBouncer's alias

@@ -53,8 +53,8 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         return rehearse(&site, &service, args).await;
     }
     let shared = &site.project.spec.settings.postgres_database;
-    let jobs = split::read_jobs(&site.connect, shared).await.map_err(|error| vec![error.diagnostic()])?;
-    session.console.show(&human::split::intent(&service, shared, jobs.iter().find(|job| job.service == service.name)));
+    let job = super::job(&site, &service).await?;
+    session.console.show(&human::split::intent(&service, shared, &job));
     if let Err(refusal) = super::agree(&site, args.auto_approve) {
         return Ok(refusal);
     }

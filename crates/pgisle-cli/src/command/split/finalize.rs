@@ -42,7 +42,7 @@ pub(super) struct Args {
 pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     let site = Site::open(session).await?;
     let service = super::service(&site, &args.service)?;
-    session.console.show(&human::split::final_intent(&service));
+    session.console.show(&human::split::final_intent(&service, &super::job(&site, &service).await?));
     if let Err(refusal) = super::agree(&site, args.auto_approve) {
         return Ok(refusal);
     }

@@ -10,6 +10,8 @@ mod status;
 
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::spec::Service;
+use pgisle_core::split::Job;
+use pgisle_engine::split::{self, SplitError};
 
 use super::change::{self, Approval, Site};
 use crate::report::Report;
@@ -61,6 +63,14 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
 fn service(site: &Site<'_>, name: &str) -> Result<Service, Vec<Diagnostic>> {
     let names = change::services(&site.project, &[name.to_owned()])?;
     names.first().and_then(|name| site.project.spec.services.get(name)).cloned().ok_or_else(Vec::new)
+}
+
+/// How far its split is, for what is shown before the question: who is not split is told so before anything is asked.
+async fn job(site: &Site<'_>, service: &Service) -> Result<Job, Vec<Diagnostic>> {
+    let shared = &site.project.spec.settings.postgres_database;
+    let jobs = split::read_jobs(&site.connect, shared).await.map_err(|error| vec![error.diagnostic()])?;
+    let job = jobs.into_iter().find(|job| job.service == service.name);
+    job.ok_or_else(|| vec![SplitError::not_begun(&service.name).diagnostic()])
 }
 
 /// Asks whether to go on; gives what the command ends with when the answer is no.

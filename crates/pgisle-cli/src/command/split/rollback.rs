@@ -44,7 +44,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let site = Site::open(session).await?;
     let service = super::service(&site, &args.service)?;
     let shared = &site.project.spec.settings.postgres_database;
-    session.console.show(&human::split::return_intent(&service, shared));
+    session.console.show(&human::split::return_intent(&service, shared, &super::job(&site, &service).await?));
     if let Err(refusal) = super::agree(&site, args.auto_approve) {
         return Ok(refusal);
     }

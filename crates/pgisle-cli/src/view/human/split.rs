@@ -111,23 +111,25 @@ pub(crate) fn ran(ran: &Ran) -> String {
 }
 
 /// Before the question.
-pub(crate) fn intent(service: &Service, shared: &DatabaseName, job: Option<&Job>) -> String {
-    let shared = harmless(shared.as_str());
-    let all = match job.map(|job| job.strategy) {
-        Some(Strategy::Clone) => format!("All sessions in {shared} are ended, also those of other services, and new ones wait.\n"),
-        _ => String::new(),
+pub(crate) fn intent(service: &Service, shared: &DatabaseName, job: &Job) -> String {
+    let (name, shared, own) = (paint(STRONG, &service.name), harmless(shared.as_str()), harmless(service.database.as_str()));
+    if job.state.is_home() {
+        return format!("Service {name} is at home in {own} already. What its move has left undone is done.\n\n");
+    }
+    let all = match job.strategy {
+        Strategy::Clone => format!("All sessions in {shared} are ended, also those of other services, and new ones wait.\n"),
+        Strategy::Stream | Strategy::Copy => String::new(),
     };
     format!(
-        "Service {} moves from {shared} into its own database {}.\nIts writers are held off while that is done.\n{all}\n",
-        paint(STRONG, &service.name),
-        harmless(service.database.as_str()),
+        "Service {name} moves from {shared} into its own database {own}.\nIts writers are held off while that is done.\n{all}\n"
     )
 }
 
 /// A home that has moved.
 pub(crate) fn cut(service: &Service, cut: &CutOver) -> String {
     let CutOver { pause, receipt, .. } = cut;
-    let mut text = format!("{} {} is the home of {}.\n", paint(GOOD, "Moved."), harmless(service.database.as_str()), service.name);
+    let word = if pause.is_some() { "Moved." } else { "Done." };
+    let mut text = format!("{} {} is the home of {}.\n", paint(GOOD, word), harmless(service.database.as_str()), service.name);
     // Writing to a String cannot fail, here and below.
     if let Some(pause) = pause {
         let _infallible = writeln!(text, "It could not write for {} ms.", milliseconds(*pause));
@@ -161,12 +163,16 @@ pub(crate) fn rehearsed(service: &Service, rehearsed: &Rehearsed) -> String {
 }
 
 /// Before the question.
-pub(crate) fn return_intent(service: &Service, shared: &DatabaseName) -> String {
-    format!(
-        "Service {} goes back to {}, with what it has written since.\n\n",
-        paint(STRONG, &service.name),
-        harmless(shared.as_str())
-    )
+pub(crate) fn return_intent(service: &Service, shared: &DatabaseName, job: &Job) -> String {
+    let (name, shared) = (paint(STRONG, &service.name), harmless(shared.as_str()));
+    match job.state {
+        JobState::Cut => format!("Service {name} goes back to {shared}, with what it has written since.\n\n"),
+        JobState::Begun | JobState::Following => {
+            format!("Service {name} stays in {shared}. What was made for its split is taken away.\n\n")
+        }
+        // Nothing is taken back from here; the engine says so, or clears up.
+        JobState::Returned | JobState::Finalized => String::new(),
+    }
 }
 
 /// A split that was rolled back.
@@ -187,8 +193,13 @@ pub(crate) fn rolled_back(service: &Service, shared: &DatabaseName, back: &Rolle
 }
 
 /// Before the question.
-pub(crate) fn final_intent(service: &Service) -> String {
-    format!("The split of service {} is ended. Behind that there is no way back.\n\n", paint(STRONG, &service.name))
+pub(crate) fn final_intent(service: &Service, job: &Job) -> String {
+    let name = paint(STRONG, &service.name);
+    match job.state {
+        JobState::Cut => format!("The split of service {name} is ended. Behind that there is no way back.\n\n"),
+        JobState::Finalized => format!("The old tables of service {name} are dropped, if it is time for it.\n\n"),
+        JobState::Begun | JobState::Following | JobState::Returned => String::new(),
+    }
 }
 
 /// A split that is ended, or nearly so.
