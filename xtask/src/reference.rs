@@ -44,6 +44,7 @@ const CODE_GROUPS: &[(&str, &str)] = &[
     ("PI08", "Backup and restore"),
     ("PI09", "pgisle itself"),
     ("PI10", "Splitting the shared database"),
+    ("PI11", "Watching"),
 ];
 
 fn is_stale(page: &Page) -> Result<bool> {

@@ -11,8 +11,10 @@ mod fault;
 mod progress;
 mod project;
 mod report;
+mod serve;
 mod session;
 mod view;
+mod watching;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -203,6 +203,24 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// The same for whoever only compares: logins and verifiers, and no passwords.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let bare = |one: &Credential| Credential { secret: Secret::new(String::new()), ..one.clone() };
+        let service = |one: &ServiceCredentials| ServiceCredentials {
+            active_slot: one.active_slot,
+            active: bare(&one.active),
+            pending: one.pending.as_ref().map(bare),
+            draining: one.draining.as_ref().map(bare),
+            migrator: one.migrator.as_ref().map(bare),
+        };
+        Self {
+            services: self.services.iter().map(|(name, one)| (name.clone(), service(one))).collect(),
+            monitoring: self.monitoring.as_ref().map(bare),
+            pgbouncer: self.pgbouncer.as_ref().map(bare),
+        }
+    }
+
     /// The verifier of a login, wherever in the set it is.
     #[must_use]
     pub fn verifier(&self, role: &RoleName) -> Option<&Verifier> {

@@ -21,3 +21,4 @@ pub mod split;
 pub mod sql;
 pub mod status;
 pub mod verify;
+pub mod watch;

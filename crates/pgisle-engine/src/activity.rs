@@ -1,6 +1,8 @@
 //! Who is connected where, and how large the databases are: what `status` shows beside the inventory, and what a rotation waits
 //! for.
 
+use std::collections::BTreeMap;
+
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::inventory::Readable;
 use pgisle_core::name::{DatabaseName, RoleName};
@@ -30,9 +32,13 @@ const BYTES: &str = "SELECT d.datname::text, CASE WHEN pg_catalog.has_database_p
 pub async fn read(session: &Session) -> Result<Activity, Diagnostic> {
     let sessions = read_rows(session, SESSIONS, sessions).await;
     let sessions = sessions.map_err(|error| query_diagnostic("cannot read who is connected", &error))?;
-    let bytes = read_rows(session, BYTES, bytes).await;
-    let bytes = bytes.map_err(|error| query_diagnostic("cannot read the databases' sizes", &error))?;
-    Ok(Activity { sessions, bytes })
+    Ok(Activity { sessions, bytes: bytes(session).await? })
+}
+
+/// How large the databases are.
+pub(crate) async fn bytes(session: &Session) -> Result<BTreeMap<DatabaseName, Readable<u64>>, Diagnostic> {
+    let bytes = read_rows(session, BYTES, read_bytes).await;
+    bytes.map_err(|error| query_diagnostic("cannot read the databases' sizes", &error))
 }
 
 async fn read_rows<T, C: FromIterator<T>>(
@@ -51,7 +57,7 @@ fn sessions(row: &Row) -> Result<Sessions, tokio_postgres::Error> {
     })
 }
 
-fn bytes(row: &Row) -> Result<(DatabaseName, Readable<u64>), tokio_postgres::Error> {
+fn read_bytes(row: &Row) -> Result<(DatabaseName, Readable<u64>), tokio_postgres::Error> {
     let size = row.try_get::<_, Option<i64>>(1)?.map_or_else(
         || Readable::Hidden("it takes CONNECT on the database, or pg_read_all_stats".to_owned()),
         |bytes| Readable::Known(u64::try_from(bytes).unwrap_or_default()),

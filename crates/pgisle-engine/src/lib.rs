@@ -19,3 +19,4 @@ pub mod rotate;
 pub mod spec_files;
 pub mod split;
 pub mod verify;
+pub mod watch;

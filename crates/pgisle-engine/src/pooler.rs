@@ -162,7 +162,7 @@ impl Drop for Console {
 }
 
 impl PoolerConsole {
-    fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }
@@ -225,6 +225,15 @@ pub(crate) async fn redirect(
     }))
     .await
     .map(drop)
+}
+
+/// Opens a console to look at; gives why that cannot be done.
+pub(crate) async fn console(address: &PoolerConsole) -> Result<tokio_postgres::Client, String> {
+    let occasion = Occasion { code: Code::SPLIT_PAUSE, alias: None, otherwise: "" };
+    connect(address, &occasion).await.map_err(|diagnostic| match diagnostic.detail {
+        Some(detail) => format!("{}: {}", diagnostic.summary, detail.trim_end_matches('.')),
+        None => diagnostic.summary,
+    })
 }
 
 async fn connect(console: &PoolerConsole, occasion: &Occasion) -> Result<tokio_postgres::Client, Diagnostic> {

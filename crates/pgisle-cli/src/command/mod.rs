@@ -19,6 +19,7 @@ mod reference;
 mod restore;
 mod retire;
 mod rotate;
+mod serve;
 mod split;
 mod status;
 mod validate;
@@ -56,6 +57,7 @@ pub(crate) enum Command {
     Restore(restore::Args),
     Verify(verify::Args),
     Status(status::Args),
+    Serve(serve::Args),
     Budget(budget::Args),
     Split(split::Args),
     Dev(dev::Args),
@@ -84,6 +86,7 @@ const NAMES: &[&str] = &[
     "restore",
     "verify",
     "status",
+    "serve",
     "budget",
     "split",
     "dev",
@@ -120,6 +123,7 @@ impl Command {
             Self::Restore(_) => "restore",
             Self::Verify(_) => "verify",
             Self::Status(_) => "status",
+            Self::Serve(_) => "serve",
             Self::Budget(_) => "budget",
             Self::Split(_) => "split",
             Self::Dev(_) => "dev",
@@ -159,6 +163,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Restore(args) => wait(restore::run(session, &args)),
         Command::Verify(args) => wait(verify::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
+        Command::Serve(args) => until_stopped(serve::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Split(args) => wait(split::run(session, &args)),
         Command::Dev(args) => wait(dev::run(session, &args)),
@@ -172,6 +177,20 @@ fn report(session: &Session, command: Command) -> Report {
 
 /// Runs a command that talks to a server. Interrupted, it lets go of everything it holds: the server undoes what is not whole.
 fn wait(work: impl Future<Output = Result<Report, Vec<Diagnostic>>>) -> Report {
+    until_stopped(async {
+        tokio::select! {
+            outcome = work => outcome,
+            _ = tokio::signal::ctrl_c() => Err(vec![
+                Diagnostic::error(Code::INTERRUPTED, "interrupted")
+                    .detail("Every statement is either done or not done, and a database that is half made is closed.")
+                    .hint("Run the same command again: it goes on where this one stopped."),
+            ]),
+        }
+    })
+}
+
+/// Runs one that goes on until it is told to stop, which is no failure then.
+fn until_stopped(work: impl Future<Output = Result<Report, Vec<Diagnostic>>>) -> Report {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => {
@@ -180,16 +199,7 @@ fn wait(work: impl Future<Output = Result<Report, Vec<Diagnostic>>>) -> Report {
             );
         }
     };
-    runtime.block_on(async {
-        tokio::select! {
-            outcome = work => outcome.unwrap_or_else(Report::failures),
-            _ = tokio::signal::ctrl_c() => Report::failure(
-                Diagnostic::error(Code::INTERRUPTED, "interrupted")
-                    .detail("Every statement is either done or not done, and a database that is half made is closed.")
-                    .hint("Run the same command again: it goes on where this one stopped."),
-            ),
-        }
-    })
+    runtime.block_on(work).unwrap_or_else(Report::failures)
 }
 
 #[cfg(test)]

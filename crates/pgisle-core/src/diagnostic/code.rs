@@ -1,7 +1,7 @@
 //! The table of diagnostic codes. A code, once released, keeps its meaning for good; `pgisle explain` prints this table.
 //!
 //! Ranges: `PI01` spec · `PI02` connecting and TLS · `PI03` planning · `PI04` applying · `PI05` isolation leaks · `PI06`
-//! credentials and artifacts · `PI07` the dev cluster · `PI08` backup and restore · `PI09` faults of pgisle itself · `PI10` splitting.
+//! credentials and artifacts · `PI07` the dev cluster · `PI08` backup and restore · `PI09` faults of pgisle itself · `PI10` splitting · `PI11` watching.
 
 use std::fmt;
 
@@ -352,6 +352,13 @@ codes! {
         "Fences, locks and foreign keys are the table owner's to set. A superuser may do all of it, and so may a member of the owner's role.";
     SPLIT_LATE = "PI1013", "someone still writes to the old tables",
         "The tables have moved, and a session that was not told tries to write to the old ones. It gets an error that says where they are, and nothing is lost. pgisle split status names those that are still connected.";
+
+    WATCH_LOGIN = "PI1101", "there is no monitoring login to watch with",
+        "Watching needs one connection, and takes the monitoring login's: it reads statistics and no data. Set create_monitoring_user = true and apply.";
+    WATCH_LISTEN = "PI1102", "the page cannot be served there",
+        "Another program has the port, or the address is none of this machine's. Choose another one with -listen.";
+    WATCH_TOKEN = "PI1103", "who may see the page is not settled",
+        "On any other address than this machine's own, pgisle serves only those who know a token. It comes from a file of mode 0600, or from the environment variable PGISLE_SERVE_TOKEN, and has 16 characters at least.";
 }
 
 /// All codes, in order.

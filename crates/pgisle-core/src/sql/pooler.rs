@@ -8,6 +8,9 @@ pub const RELOAD: &str = "RELOAD";
 /// Lists its aliases.
 pub const SHOW_DATABASES: &str = "SHOW DATABASES";
 
+/// Lists its pools.
+pub const SHOW_POOLS: &str = "SHOW POOLS";
+
 /// Has clients wait between two transactions: of one alias, or all.
 #[must_use]
 pub fn pause(alias: Option<&str>) -> Statement {
