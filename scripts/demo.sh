@@ -36,7 +36,7 @@ heading "3. Each service with a database, a login and limits of its own (pgisle 
 pgisle status
 
 heading "4. Connections (pgisle budget)"
-pgisle budget | sed -n '/^Before/,$p'
+pgisle budget
 
 heading "5. The proof: each service logs in (left) to each database (top), and tries to break out (pgisle verify)"
 pgisle verify

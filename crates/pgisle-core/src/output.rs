@@ -9,7 +9,7 @@ use crate::artifact::{self, Artifact, Endpoint, connection_url};
 use crate::budget;
 use crate::credential::{Credential, Credentials};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::inventory::Server;
+use crate::inventory::Inventory;
 use crate::secret::Secret;
 use crate::spec::Spec;
 
@@ -89,7 +89,7 @@ pub fn outputs(
     spec: &Spec,
     endpoint: &Endpoint,
     credentials: &Credentials,
-    server: Option<&Server>,
+    inventory: Option<&Inventory>,
     artifacts: &[Artifact],
     folder: &str,
 ) -> Outputs {
@@ -102,7 +102,7 @@ pub fn outputs(
         })
         .collect();
     // Counting numbers always serialise.
-    let connections = serde_json::to_value(budget::summary(spec, server)).unwrap_or_default();
+    let connections = serde_json::to_value(budget::summary(spec, inventory, u32::from(budget::PARALLELISM))).unwrap_or_default();
     BTreeMap::from([
         ("backup_recommendations", Output::Open(json!(artifact::backup_recommendations(&spec.settings)))),
         ("connection_usage_summary", Output::Open(connections)),

@@ -163,7 +163,7 @@ fn transition(
 
 async fn apply_to(request: &Request<'_>, services: &BTreeSet<ServiceName>, events: Events<'_>) -> Result<Applied, Vec<Diagnostic>> {
     let targets: Vec<Target> = services.iter().cloned().map(Target::Service).collect();
-    let request = Request { intent: Intent::Apply, targets: &targets, expected: None, ..*request };
+    let request = Request { intent: Intent::Apply, targets: &targets, expected: None, must_fit: false, ..*request };
     let applied = Box::pin(apply::run(&request, events)).await.map_err(|error: ApplyError| vec![error.diagnostic()])?;
     if any_error(&applied.planned.diagnostics) { Err(applied.planned.diagnostics) } else { Ok(applied) }
 }

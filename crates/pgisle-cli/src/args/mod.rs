@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser};
+use pgisle_core::budget::PARALLELISM;
 
 use crate::command::Command;
 use crate::console::Verbosity;
@@ -72,7 +73,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) var_file: Vec<PathBuf>,
     /// Databases to work on at the same time, 1 to 64.
-    #[arg(long, global = true, value_name = "N", default_value_t = 4, value_parser = parallelism)]
+    #[arg(long, global = true, value_name = "N", default_value_t = PARALLELISM, value_parser = parallelism)]
     pub(crate) parallelism: u16,
     /// How long to wait for another run to end, such as 30s or 5m.
     #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]

@@ -20,7 +20,8 @@ use crate::session::Session;
 /// files, Kubernetes Secrets, PgBouncer's configuration and so on, under generated/<environment>/.
 ///
 /// It can be interrupted at any moment; running it again goes on where it stopped. With a file from plan -out it does what was
-/// saved, and refuses when the cluster has moved since (exit code 75).
+/// saved, and refuses when the cluster has moved since (exit code 75). It also refuses, before anything is changed, when full pools
+/// would need more connections than the server has (exit code 1): `pgisle budget` has the numbers, and what would fit.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 

@@ -1,7 +1,7 @@
 //! `pgisle budget`.
 
 use pgisle_core::budget;
-use pgisle_core::diagnostic::{Diagnostic, Severity};
+use pgisle_core::diagnostic::Diagnostic;
 use pgisle_engine::postgres::inspect::inspect_shared;
 
 use crate::project::Project;
@@ -9,24 +9,33 @@ use crate::report::Report;
 use crate::session::Session;
 use crate::view::human;
 
-/// Add up the connections that all pools may open.
+/// Add up all connections to the server, and say whether they fit.
 ///
-/// Compares what the services' pools, PgBouncer and the monitoring login may hold at most with what the server has, and says
-/// what one more instance of each service costs. Exits with 1 when it does not fit: use it as a check in a pipeline.
+/// Full pools and monitoring must fit into max_connections less what is reserved: otherwise plan and apply refuse the file, and this
+/// exits with 1. What comes on top for a while, such as a rolling deployment, a service that moves, a backup and pgisle itself, is
+/// added up beside it; when that does not fit all at once there is a warning, and the exit code stays 0. Use it as a check in a
+/// pipeline.
+///
+/// For each service: before, with one shared database and no pools, and after; and what one more instance of it costs. When it does
+/// not fit, the smallest changes are named that make it fit, each by itself.
+///
+/// What others connect to the same server with is not known to the file and not counted.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
   $ pgisle budget
-    service  instances  pool  at most  login's limit  database's limit
-    billing          1    10       10             50               100
-    orders           2    10       20             50               100
-
-  Before: up to 200 connections, with nothing but the databases' limits between the services.
-  After:  30 at most, when the pools of all 3 instances are full.
+    service     instances  pool  before  after  one more instance  login's limit  database's limit
+    billing             1    10     100     10                +10             50               100
+    orders              2    10     100     20                +10             50               100
+    monitoring                        5      5
+    all                 3           205     35
   …
-  The server has 100 connections, 97 of them for services. Left: 62
+  The server has 100 connections, 97 of them for everyone.
+  Full pools: 35, left: 62. At the peak, all at once: 53, left: 44.
 
-  $ pgisle budget -json | jq .budget.server.headroom")]
+  $ pgisle budget -json | jq .budget.server.headroom
+  $ pgisle budget -json | jq .budget.suggestions
+  $ pgisle budget >/dev/null || echo 'the pools do not fit'")]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(session: &Session, _args: &Args) -> Result<Report, Vec<Diagnostic>> {
@@ -35,12 +44,10 @@ pub(crate) async fn run(session: &Session, _args: &Args) -> Result<Report, Vec<D
     let server = pgisle_engine::postgres::session::Session::connect(&options).await.map_err(|error| vec![error.diagnostic()])?;
     let inventory = inspect_shared(&server).await.map_err(|error| vec![error.diagnostic()])?;
     server.close().await;
-    let summary = budget::summary(&project.spec, Some(&inventory.server));
-    // A plan goes on with a warning; here the question is whether it fits.
-    let verdict = summary.diagnostic().map(|diagnostic| Diagnostic { severity: Severity::Error, ..diagnostic });
+    let summary = budget::summary(&project.spec, Some(&inventory), u32::from(session.global.parallelism));
     Ok(Report::new()
         .human(human::budget::budget(&summary))
         .member("budget", &summary)
         .diagnostics(project.warnings)
-        .diagnostics(verdict))
+        .diagnostics(summary.diagnostic(&project.spec)))
 }

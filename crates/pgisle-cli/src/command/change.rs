@@ -42,6 +42,8 @@ pub(super) struct Change {
     pub(super) allow_incomplete: bool,
     /// Generated files that were edited by hand are overwritten.
     pub(super) overwrite: bool,
+    /// Only takes away, so that whether the pools fit is not asked.
+    pub(super) only_removes: bool,
 }
 
 /// How a change is agreed to.
@@ -104,6 +106,7 @@ impl<'s> Site<'s> {
             adopt: &change.adopt,
             end_sessions: change.end_sessions,
             parallelism: usize::from(self.session.global.parallelism),
+            must_fit: !change.only_removes,
             lock_timeout: self.session.global.lock_timeout,
             expected: change.expected.as_deref(),
         }
@@ -153,6 +156,10 @@ impl<'s> Site<'s> {
                 }
             })
             .await?;
+        if any_error(&applied.planned.diagnostics) {
+            // Nothing was done, and the files must not be ahead of the cluster.
+            return Err(applied.planned.diagnostics);
+        }
         self.conclude(&change, &applied).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::diagnostic::{Diagnostic, any_error};
 use pgisle_core::plan::DestroyScope;
 use pgisle_engine::apply::SavedPlan;
 
@@ -19,7 +19,7 @@ use crate::view::{human, json};
 ///
 /// What pgisle may not do with this login, or not without a decision, is listed too, with the statements that someone with more rights
 /// has to run. For plan that is a warning, and its exit code is that of what it was asked: whether there is something to do. It is apply
-/// that ends with 1 when something is left.
+/// that ends with 1 when something is left. Pools that do not fit into the server are refused by both; `pgisle budget` has the numbers.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -60,6 +60,9 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         ..Change::default()
     };
     let preview = site.preview(&change).await?;
+    if any_error(&preview.planned.diagnostics) {
+        return Err(preview.planned.diagnostics);
+    }
     site.project.learn_homes(&site.connect).await?;
     let planned = &preview.planned;
     let files = if args.destroy { Vec::new() } else { site.files(&preview.credentials)? };

@@ -52,6 +52,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let change = Change {
         targets,
         end_sessions: args.end_sessions,
+        only_removes: true,
         approval: if args.auto_approve { Approval::Given } else { Approval::Yes },
         ..Change::default()
     };

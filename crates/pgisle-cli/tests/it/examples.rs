@@ -29,7 +29,8 @@ async fn every_example_is_applied_and_proved() {
     let examples = examples();
     assert!(examples.len() >= 2, "{examples:?}");
     for example in examples {
-        let cluster = Cluster::start().await;
+        // As `dev up` has it. Into 100 the full pools fit, and a backup or a deployment beside them does not, which is told.
+        let cluster = Cluster::builder().conf("max_connections", "200").start().await;
         let place = Place::new()
             .variable("PGISLE_VAR_postgres_host", cluster.host())
             .variable("PGISLE_VAR_postgres_port", &cluster.port().to_string())

@@ -5,6 +5,7 @@
 
 mod backup;
 mod basics;
+mod budget;
 mod cluster;
 mod cluster_backup;
 mod components;

@@ -64,7 +64,7 @@ fn write_services(text: &mut String, spec: &Spec) {
 }
 
 fn write_connections(text: &mut String, spec: &Spec) {
-    let summary = budget::summary(spec, None);
+    let summary = budget::summary(spec, None, u32::from(budget::PARALLELISM));
     text.push_str("\n## Connections\n\n| service | instances | × pool | = connections | login's limit | database's limit |\n");
     text.push_str("|---|---:|---:|---:|---:|---:|\n");
     for service in &summary.services {

@@ -283,14 +283,6 @@ fn migrations_have_files_of_their_own() {
 }
 
 #[test]
-fn the_brief_adds_up() {
-    let summary = crate::budget::summary(&link(), None);
-    assert_eq!((summary.instances, summary.connections, summary.connections_without_pools), (9, 90, 500));
-    assert_eq!(summary.pgbouncer_connections, Some(100));
-    assert!(summary.diagnostic().is_none());
-}
-
-#[test]
 fn outputs_are_those_of_the_brief() {
     let spec = link();
     let endpoint = Endpoint::of(&spec.settings);

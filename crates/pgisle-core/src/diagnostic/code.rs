@@ -120,7 +120,7 @@ codes! {
     PLAN_EXTENSION_UNAVAILABLE = "PI0305", "an extension is not installed on the server",
         "CREATE EXTENSION can only use what the server's machine has. Install the package there, or take the extension out of the spec.";
     PLAN_BUDGET = "PI0306", "the pools need more connections than the server has",
-        "The sum of all pools is larger than max_connections less the reserved ones: some instances would be refused.";
+        "As an error: full pools and monitoring need more than max_connections less the reserved ones, so that instances would be refused on an ordinary busy day. plan and apply refuse such a file. As a warning: full pools fit, and not beside everything that comes on top for a while, such as a rolling deployment and a backup. `pgisle budget` has the numbers, and what would fit.";
     PLAN_INVALID_DATABASE = "PI0307", "a database is the remains of an interrupted DROP DATABASE",
         "PostgreSQL marks such a database invalid; it can only be dropped again.";
     PLAN_UNREADABLE = "PI0308", "part of the cluster cannot be read",

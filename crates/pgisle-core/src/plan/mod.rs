@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::budget;
 use crate::credential::{Credentials, Verifier};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::inventory::Inventory;
@@ -43,6 +44,9 @@ pub struct PlanOptions<'a> {
     pub adopt: &'a BTreeSet<ServiceName>,
     /// Ends the sessions of a service that is retired.
     pub end_sessions: bool,
+    /// Checks that all pools fit into the server, beside pgisle itself at work on this many databases at once. None where what is
+    /// there is only replaced: a leaked password must be rotated on a full server, too.
+    pub budget: Option<u32>,
 }
 
 /// Part of the plan, as `-target` names it.
@@ -335,15 +339,9 @@ impl<'a> Planner<'a> {
                 Vec::new(),
             );
         }
-        let needed: u64 =
-            self.spec.services.values().map(|service| u64::from(service.instances) * u64::from(service.pool_size)).sum();
-        let usable = server.usable_connections();
-        if needed > u64::from(usable) {
-            self.diagnostics.push(
-                Diagnostic::warning(Code::PLAN_BUDGET, format!("the pools need {needed} connections and the server has {usable}"))
-                    .detail("Instances times pool size, summed over all services, against max_connections less the reserved ones.")
-                    .hint("Lower pool_size or instances, or raise max_connections."),
-            );
+        if let Some(parallelism) = self.options.budget {
+            let summary = budget::summary(self.spec, Some(self.inventory), parallelism);
+            self.diagnostics.extend(summary.diagnostic(self.spec));
         }
     }
 

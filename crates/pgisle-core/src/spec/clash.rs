@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::budget;
 use crate::credential::Slot;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::name::{NAME_BYTES_MAX, RoleName, ServiceName};
 
-use super::model::{Service, Settings, SslMode};
+use super::model::{PoolMode, Service, Settings, SslMode};
 use super::resolved::Resolved;
 use super::service::Found;
 use super::text::{At, Texts};
@@ -279,7 +280,6 @@ impl Clash<'_> {
     /// A pool that can never fill is an error; a limit that only many instances together reach is a warning.
     fn limits(&self, found: &Found, diagnostics: &mut Vec<Diagnostic>) {
         let Found { service, at, resolved } = found;
-        let settings = self.settings;
         let place_of = |own: &str, global: &str| {
             let place = [resolved.at(own), self.resolved.at(global), *at];
             self.texts.place(place.into_iter().find(|at| *at != At::BUILT_IN).unwrap_or(*at))
@@ -313,23 +313,44 @@ impl Clash<'_> {
                 .detail("The smaller number holds."),
             );
         }
-        let (demand, how) = if settings.enable_pgbouncer {
-            let demand =
-                u64::from(settings.pgbouncer_instances) * u64::from(pool.saturating_add(settings.pgbouncer_reserve_pool_size));
-            (demand, "PgBouncer, its reserve counted, may open")
-        } else {
-            (u64::from(service.instances) * u64::from(pool), "all instances together may open")
-        };
-        let limit = login.min(database);
-        if demand > u64::from(limit) {
-            diagnostics.push(
-                Diagnostic::warning(Code::SPEC_CONFLICT, format!("{how} {demand} connections, and the limit is {limit}"))
-                    .at(pool_place())
-                    .about(about(service))
+        if let Some(diagnostic) = self.pools(service) {
+            diagnostics.push(diagnostic.at(pool_place()).about(about(service)));
+        }
+    }
+
+    /// All of a service's pools together against the limits of its login and its database.
+    fn pools(&self, service: &Service) -> Option<Diagnostic> {
+        let settings = self.settings;
+        let (login, database) = (u64::from(service.connection_limit.0), u64::from(service.database_connection_limit.0));
+        let warning = |text: String| Diagnostic::warning(Code::SPEC_CONFLICT, text);
+        let raise = "Raise connection_limit and database_connection_limit, or make the pool smaller.";
+        if !settings.enable_pgbouncer {
+            let (demand, limit) = (budget::clients(service), login.min(database));
+            return (demand > limit).then(|| {
+                warning(format!("all instances together may open {demand} connections, and the limit is {limit}"))
                     .detail("Under full load some connections are refused.")
-                    .hint("Raise connection_limit and database_connection_limit, or make the pool smaller."),
+                    .hint(raise)
+            });
+        }
+        let (wanted, cap) = (u64::from(budget::wanted(settings, service)), budget::cap(settings, service));
+        if wanted > login {
+            // PgBouncer's file never promises more than the server gives.
+            let waits = match settings.pgbouncer_pool_mode {
+                PoolMode::Session => " In session mode a client keeps its connection, so the others wait until one leaves.",
+                PoolMode::Transaction | PoolMode::Statement => "",
+            };
+            return Some(
+                warning(format!("PgBouncer's pool should hold {wanted} connections, and the login may hold {login}"))
+                    .detail(format!("It is made no larger than the limit.{waits}"))
+                    .hint(raise),
             );
         }
+        let limit = login.min(database);
+        (cap > limit).then(|| {
+            warning(format!("PgBouncer, its reserve counted, may open {cap} connections, and the limit is {limit}"))
+                .detail("Under full load some connections are refused.")
+                .hint(raise)
+        })
     }
 
     /// PgBouncer must take every client that the services can be.

@@ -221,7 +221,9 @@ impl Stack<'_> {
             if let Some(password) = found.resolved.text("password") {
                 secrets.service_passwords.insert(name.clone(), Secret::new(password));
             }
-            services.insert(name, found.service);
+            let places = [found.resolved.at("pool_size"), resolved.at("pgbouncer_default_pool_size"), found.at];
+            let pool_place = places.into_iter().find_map(|at| texts.place(at));
+            services.insert(name, Service { pool_place, ..found.service });
         }
         Some((Some(Spec { settings, services }), secrets, origins))
     }

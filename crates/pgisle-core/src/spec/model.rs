@@ -278,6 +278,9 @@ pub struct Service {
     pub replica: Option<Replica>,
     /// Where its block begins.
     pub place: Place,
+    /// Where the size of its pool is said: its own, or the one that is the default, or else where its block begins.
+    #[serde(default)]
+    pub pool_place: Option<Place>,
 }
 
 /// A service's replica.

@@ -225,6 +225,7 @@ impl Reader<'_> {
             access: Access::from_word(&resolved.text("access")?)?,
             replica,
             place: self.texts.place(section.at)?,
+            pool_place: None,
             name: name.clone(),
             database,
             user,

@@ -19,7 +19,7 @@ pub fn standing(spec: &Spec, inventory: &Inventory, credentials: &Credentials) -
     let role = spec.settings.postgres_username.clone();
     let admin = Admin { role, superuser: true, create_role: true, create_db: true, cloud_superuser: false };
     let seen = Inventory { admin, ..inventory.clone() };
-    let options = PlanOptions { credentials, targets: &[], adopt: &BTreeSet::new(), end_sessions: false };
+    let options = PlanOptions { credentials, targets: &[], adopt: &BTreeSet::new(), end_sessions: false, budget: None };
     let planned = plan(spec, &seen, &options);
     // A service that was never made is missing, which its state says.
     let states: BTreeMap<_, _> = states.collect();

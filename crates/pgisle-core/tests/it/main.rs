@@ -6,6 +6,7 @@
     reason = "the code under test does no I/O; its tests read their cases from files and end a loop by the clock"
 )]
 
+mod budget_properties;
 mod golden;
 mod spec_bad;
 mod spec_examples;

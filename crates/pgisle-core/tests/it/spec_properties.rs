@@ -46,6 +46,7 @@ fn without_places(loaded: Loaded) -> Option<Spec> {
     for service in spec.services.values_mut() {
         service.place.line = 0;
         service.place.column = 0;
+        service.pool_place = None;
     }
     Some(spec)
 }

@@ -50,6 +50,8 @@ pub struct Request<'a> {
     pub end_sessions: bool,
     /// How many databases are worked on at once.
     pub parallelism: usize,
+    /// Whether the pools of the file must fit into the server. Where what is there is only replaced or taken away, they need not.
+    pub must_fit: bool,
     /// How long to wait for the run lock.
     pub lock_timeout: Duration,
     /// The fingerprint of the plan that was shown; none when whatever is needed shall be done.
@@ -178,6 +180,9 @@ pub async fn run(request: &Request<'_>, events: Events<'_>) -> Result<Applied, A
 /// The same under a lock that is held already.
 pub(crate) async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: &RunLock) -> Result<Applied, ApplyError> {
     let inventory = observe(request, events).await?;
+    if let Some(refused) = refusal(request, &inventory)? {
+        return Ok(refused);
+    }
     // Saved before the server is told: whatever is killed in between, the next run finds the passwords.
     let credentials = match request.intent {
         Intent::Destroy(_) => request.store.load(),
@@ -191,11 +196,6 @@ pub(crate) async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: 
     let planned = decide(request, &inventory, &credentials, &backups);
     if request.expected.is_some_and(|expected| planned.plan.fingerprint() != expected) {
         return Err(ApplyError::Stale);
-    }
-    if any_error(&planned.diagnostics) {
-        // What the planner calls an error concerns the whole run: a target that does not exist, a server that is too old.
-        let planned = Planned { plan: Plan::default(), ..planned };
-        return Ok(Applied { planned, failures: Vec::new(), remaining: Plan::default(), inventory, credentials });
     }
     events(Event::Planned(&planned));
     if planned.plan.is_empty() {
@@ -219,6 +219,21 @@ pub(crate) async fn run_locked(request: &Request<'_>, events: Events<'_>, lock: 
     let credentials = if request.intent == Intent::Apply { credentials } else { forgotten(request, &inventory)? };
     let remaining = decide(request, &inventory, &credentials, &backups).plan;
     Ok(Applied { planned, failures: execution.failures, remaining, inventory, credentials })
+}
+
+/// What the planner calls an error concerns the whole run: a target that does not exist, a server that is too old, pools that do not
+/// fit. It is told before anything is changed, here or on the server.
+fn refusal(request: &Request<'_>, inventory: &Inventory) -> Result<Option<Applied>, ApplyError> {
+    let credentials = request.store.load().map_err(ApplyError::Store)?;
+    // No error depends on what is in the backups, which take long to read.
+    let planned = decide(request, inventory, &credentials, &Backups::new());
+    Ok(any_error(&planned.diagnostics).then(|| Applied {
+        planned: Planned { plan: Plan::default(), ..planned },
+        failures: Vec::new(),
+        remaining: Plan::default(),
+        inventory: inventory.clone(),
+        credentials,
+    }))
 }
 
 /// Drops the passwords of logins that were destroyed, and gives what is left.
@@ -281,7 +296,9 @@ async fn look_for_backups(request: &Request<'_>, inventory: &Inventory, credenti
 }
 
 fn plan_options<'a>(request: &Request<'a>, credentials: &'a Credentials) -> PlanOptions<'a> {
-    PlanOptions { credentials, targets: request.targets, adopt: request.adopt, end_sessions: request.end_sessions }
+    let Request { targets, adopt, end_sessions, parallelism, must_fit, .. } = *request;
+    let budget = must_fit.then(|| u32::try_from(parallelism).unwrap_or(u32::MAX));
+    PlanOptions { credentials, targets, adopt, end_sessions, budget }
 }
 
 fn decide(request: &Request<'_>, inventory: &Inventory, credentials: &Credentials, backups: &Backups) -> Planned {

@@ -468,7 +468,7 @@ pub(crate) async fn apply_again(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Applied> {
     let targets = [Target::Service(site.service.name.clone())];
-    let request = apply::Request { intent: Intent::Apply, targets: &targets, expected: None, ..*site.request };
+    let request = apply::Request { intent: Intent::Apply, targets: &targets, expected: None, must_fit: false, ..*site.request };
     match Box::pin(apply::run_locked(&request, events, run)).await {
         Ok(applied) => {
             diagnostics.extend(applied.diagnostics());

@@ -53,7 +53,8 @@ pub(crate) fn wanted(site: &Site<'_>, inventory: &Inventory, candidate: &Databas
     };
     let targets = [Target::Service(site.service.name.clone())];
     let credentials = site.request.store.load().map_err(crate::apply::ApplyError::Store)?;
-    let options = PlanOptions { credentials: &credentials, targets: &targets, adopt: site.request.adopt, end_sessions: false };
+    let adopt = site.request.adopt;
+    let options = PlanOptions { credentials: &credentials, targets: &targets, adopt, end_sessions: false, budget: None };
     let planned = plan(site.request.spec, &imagined, &options);
     let chains = planned.plan.chains.into_iter().filter(|chain| chain.database == *live);
     let (inside, outside): (Vec<Unit>, Vec<Unit>) =

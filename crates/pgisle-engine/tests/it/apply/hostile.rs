@@ -36,7 +36,8 @@ fn control_characters_are_in_no_name() {
 
 #[tokio::test]
 async fn hostile_names_and_values_arrive_as_they_are() {
-    let cluster = Cluster::start().await;
+    // Room for the pools of as many services.
+    let cluster = Cluster::builder().conf("max_connections", "200").start().await;
     cluster.psql("CREATE TABLE canary AS SELECT 1").await;
     let services: String = (0..HOSTILE.len()).map(|index| format!("service \"s{index}\" {{}}\n")).collect();
     let mut project = Project::new(&cluster, &services);

@@ -90,6 +90,7 @@ impl Project {
             adopt: &self.adopt,
             end_sessions: self.end_sessions,
             parallelism: 4,
+            must_fit: true,
             lock_timeout: Duration::ZERO,
             expected: None,
         }

@@ -1,5 +1,7 @@
 //! PgBouncer on the generated files, before a real server.
 
+mod budget;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;

@@ -130,7 +130,9 @@ async fn several_sessions_make_what_one_makes() {
 #[tokio::test]
 async fn a_server_with_few_connections_left_is_restored_on_with_fewer() {
     let cluster = Cluster::builder().conf("max_connections", "20").start().await;
-    let project = Project::new(&cluster, TWO);
+    let mut project = Project::new(&cluster, TWO);
+    // Pools that fit into so small a server.
+    project.spec.services.values_mut().for_each(|service| service.pool_size = 1);
     project.apply().await;
     fill(&cluster, LARGE).await;
     let dump = Dump::of_users(&cluster).await;
