@@ -20,7 +20,8 @@ ${XDG_CACHE_HOME:-$HOME/.cache}/pgisle/components. It holds:
   postgresql/<major>/bin/       the server and its programs (NO_CONTRIB beside bin/: without contrib; NO_TLS: without TLS)
   pgbouncer/<version>/bin/      the pooler
   locale/                       en_US.utf8; start initdb and postgres with LOCPATH set to this folder
-  bin/                          psql, pgbouncer, jq, age, docker, docker-compose, kubernetes-validate, openssl, shellcheck, s3s-fs
+  bin/                          psql, pgbouncer, jq, age, docker, docker-compose, kubernetes-validate, openssl, shellcheck, promtool,
+                                chromium, s3s-fs
 
 Exit status: 0 done (an optional component may be missing, said on stderr), 1 a required one failed, 2 wrong usage,
 69 a required program is not installed and this system has no recipe for it.

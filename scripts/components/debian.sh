@@ -37,6 +37,8 @@ components() {
   echo optional openssl tool openssl "$codename" usr/bin/openssl
   echo optional shellcheck tool shellcheck "$codename" usr/bin/shellcheck
   echo optional pgcopydb tool pgcopydb trixie usr/bin/pgcopydb
+  echo optional promtool tool prometheus "$codename" usr/bin/promtool
+  echo optional chromium chromium
   echo optional s3s-fs s3s_fs
 }
 
@@ -288,6 +290,26 @@ tool() {
   # Some want a word, not an option.
   "$prefix/bin/$name" --version || "$prefix/bin/$name" version
   record "$name" "$(deb_version "$root.debs" "$package")" "$prefix/bin/$name"
+}
+
+# Without a window: for the tests of the page. Its fonts come along, in a configuration of its own.
+chromium() {
+  local root=$work/chromium final=$prefix/tools/chromium
+  unpack_closure "$codename" "$root" chromium-headless-shell chromium-common fonts-dejavu-core
+  find_own_libraries "$codename" "$root" "$final" usr/lib/chromium
+  cat >"$root/fonts.conf" <<XML
+<?xml version="1.0"?>
+<fontconfig><dir>$final/usr/share/fonts</dir><cachedir prefix="xdg">fontconfig</cachedir></fontconfig>
+XML
+  cat >"$root/chromium" <<SHELL
+#!/bin/sh
+FONTCONFIG_FILE=$final/fonts.conf exec $final/usr/lib/chromium/chromium-headless-shell "\$@"
+SHELL
+  chmod 755 "$root/chromium"
+  place "$root" "$final"
+  link ../tools/chromium/chromium chromium
+  "$prefix/bin/chromium" --version
+  record chromium "$(deb_version "$root.debs" chromium-headless-shell)" "$prefix/bin/chromium"
 }
 
 # --- from PyPI -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ components() {
   echo optional openssl find_tool openssl
   echo optional shellcheck find_tool shellcheck
   echo optional pgcopydb find_tool pgcopydb
+  echo optional promtool find_tool promtool
+  echo optional chromium find_tool chromium
   echo optional s3s-fs s3s_fs
 }
 

@@ -17,5 +17,6 @@ mod program;
 mod recovery;
 mod reference;
 mod restore;
+mod serve;
 mod split;
 mod wrong_files;

@@ -82,10 +82,13 @@ impl Watcher {
         let stored = async { if is_slow { Some(look_at_backups(backups).await) } else { None } };
         let ((sample, standing), pooled, stored) = futures_util::join!(server, pooled, stored);
         let now = now();
-        if let (Ok(_), Some(seen)) = (&sample, self.watched.server.seen.take()) {
-            self.watched.before = Some(seen);
-        } else if sample.is_ok() {
-            self.watched.before = None;
+        match &sample {
+            Ok(_) => self.watched.before = self.watched.server.seen.take(),
+            // What the catalogs of a server say that cannot be seen does not hold either; they are read again as soon as it can.
+            Err(reason) => {
+                self.slow = None;
+                self.watched.standing.update(now, Err(reason.clone()));
+            }
         }
         self.watched.server.update(now, sample);
         if let (Some(part), Some(pooled)) = (&mut self.watched.pools, pooled) {
@@ -95,11 +98,8 @@ impl Watcher {
             self.watched.backups.update(now, stored);
         }
         if let Some(standing) = standing {
-            let is_read = standing.is_ok();
-            self.watched.standing.update(now, standing);
-            if is_read {
-                self.slow = Some(Instant::now());
-            }
+            self.watched.standing.update(now, Ok(standing));
+            self.slow = Some(Instant::now());
         }
         &self.watched
     }
@@ -118,7 +118,7 @@ async fn look_at_server(
     session: &mut Option<Session>,
     sizes: &mut Option<(Instant, BTreeMap<DatabaseName, Readable<u64>>)>,
     is_slow: bool,
-) -> (Result<ServerSample, String>, Option<Result<Standing, String>>) {
+) -> (Result<ServerSample, String>, Option<Standing>) {
     let outcome = tokio::time::timeout(ANSWER_TIMEOUT, async {
         if session.is_none() {
             let connected = Session::connect(&place.server).await;
@@ -145,11 +145,11 @@ async fn look_at_server(
         Err(_) => Err(format!("it does not answer within {} s", ANSWER_TIMEOUT.as_secs())),
     };
     match outcome {
-        Ok((sample, standing)) => (Ok(sample), standing.map(Ok)),
+        Ok((sample, standing)) => (Ok(sample), standing),
         Err(reason) => {
             // Dropping it ends the connection.
             *session = None;
-            (Err(reason.clone()), is_slow.then_some(Err(reason)))
+            (Err(reason), None)
         }
     }
 }

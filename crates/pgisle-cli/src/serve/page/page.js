@@ -3,6 +3,7 @@
 import { chart } from "./chart.js";
 
 const POLL_MS = 2000;
+const SHORTEST_S = 120;
 const SECONDS = { "1h": 3600, "24h": 86400, "7d": 604800 };
 const THEMES = ["auto", "light", "dark"];
 const STATES = { active: "running", waiting: "waiting for a lock", idle: "idle", idle_in_transaction: "idle in a transaction", unknown: "unknown" };
@@ -52,26 +53,52 @@ function points(service, name) {
   return found ? found.points : [];
 }
 
-function drawing(service, name, label, show, limit, small) {
-  const to = now();
+/** From when on charts are drawn: of the range that was chosen, what is known. */
+function from() {
   const range = SECONDS[document.querySelector("input[name=range]:checked").value];
-  return chart(points(service, name), { label, from: to - range, to, limit, show, small });
+  const first = Math.min(now() - SHORTEST_S, ...series.filter((one) => one.points.length).map((one) => one.points[0][0]));
+  return Math.max(now() - range, first);
+}
+
+function drawing(service, name, label, show, limit, small) {
+  return chart(points(service, name), { label, from: from(), to: now(), limit, show, small });
+}
+
+function clock(at) {
+  const date = new Date(at * 1000);
+  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: now() - at < 600 ? "2-digit" : undefined });
+  return now() - at < 86400 ? time : `${date.toLocaleDateString()} ${time}`;
 }
 
 function figure(service, name, label, show, limit) {
   const all = points(service, name);
   const last = all[all.length - 1];
   const told = last ? `${show(last[1])}${limit ? ` of ${limit}` : ""}` : "nothing was seen";
-  return make("figure", {}, make("figcaption", {}, make("span", { text: label }), make("span", { text: told })), drawing(service, name, label, show, limit, false));
+  return make("figure", {}, make("figcaption", {}, make("span", { text: label }), make("span", { text: told })), drawing(service, name, label, show, limit, false),
+    make("div", { className: "axis" }, make("span", { text: clock(from()) }), make("span", { text: clock(now()) })));
 }
 
 function tiles(target, facts) {
   target.replaceChildren(...facts.filter(Boolean).map(([name, value]) => make("div", {}, make("dt", { text: name }), make("dd", { text: value }))));
 }
 
+/** A sentence in which commands stand between backticks. */
+function sentence(text) {
+  return text.split("`").map((piece, index) => (index % 2 ? make("code", { text: piece }) : piece));
+}
+
 function drawAlerts() {
-  const items = board.alerts.map((alert) =>
-    make("li", { className: alert.severity }, make("strong", { text: alert.service ? `${alert.service}: ` : "" }), alert.text, make("p", { text: alert.hint })));
+  // The same of several services is said once.
+  const groups = new Map();
+  for (const alert of board.alerts) {
+    const key = JSON.stringify([alert.severity, alert.text, alert.hint]);
+    groups.set(key, [...(groups.get(key) ?? []), alert]);
+  }
+  const items = [...groups.values()].map((alerts) => {
+    const names = alerts.map((alert) => alert.service).filter(Boolean).join(", ");
+    const [{ severity, text, hint }] = alerts;
+    return make("li", { className: severity }, make("strong", { text: names ? `${names}: ` : "" }), ...sentence(text), make("p", {}, ...sentence(hint)));
+  });
   get("alerts").replaceChildren(...(items.length ? items : [make("li", { className: "good", text: "Nothing." })]));
 }
 
@@ -80,7 +107,7 @@ function drawServer() {
   get("server").classList.toggle("stale", !board.freshness.server.is_fresh);
   if (!server) return tiles(get("server"), [["PostgreSQL", "not seen yet"]]);
   tiles(get("server"), [
-    ["PostgreSQL", `${server.version}${server.is_standby ? ", standby" : ""}`],
+    ["PostgreSQL", `${server.version.split(" ")[0]}${server.is_standby ? ", standby" : ""}`],
     ["Runs for", age(server.uptime_s)],
     ["Connections", `${server.connections} of ${server.usable_connections}`],
     ["max_connections", String(server.max_connections)],
@@ -102,7 +129,7 @@ function row(service) {
   const line = make("tr", { "data-service": service.service },
     make("th", { scope: "row" }, open),
     cell("State", service.state === "ready" ? "good" : service.state ? "bad" : "soft", service.state ?? "–"),
-    cell("Connections", "", `${service.connections}${limit ? ` of ${limit}` : ""}`, ...(limit ? [bar(service.connections, limit, service.strain)] : [])),
+    cell("Connections", "", board.server ? `${service.connections}${limit ? ` of ${limit}` : ""}` : "–", ...(limit ? [bar(service.connections, limit, service.strain)] : [])),
     cell("In the pools", waiting ? "near" : "", service.pools.length ? `${clients} clients${waiting ? `, ${waiting} wait` : ""}` : "–"),
     cell("Transactions", "", service.rates ? `${rounded(service.rates.commits + service.rates.rollbacks)}/s` : "–"),
     cell("Size", "", bytes(service.bytes)),
@@ -156,6 +183,7 @@ function drawMore() {
     ...board.drift.map((drift) => make("li", { className: "warning", text: drift })),
   ];
   if (!board.leaks.length && !board.drift.length && board.freshness.standing.is_fresh) items.push(make("li", { className: "good", text: "By the catalogs, every service is alone in its database, and the cluster is as the file says." }));
+  get("more").classList.toggle("stale", !board.freshness.standing.is_fresh);
   get("more").replaceChildren(...items);
 }
 
@@ -165,7 +193,7 @@ function drawState() {
   const say = (className, text) => [state.className, state.textContent] = [`badge ${className}`, text];
   if (lost) say("bad", `pgisle serve does not answer since ${lost.toLocaleTimeString()}; what you see is old`);
   else if (!board) say("soft", "nothing was looked at yet");
-  else if (!server.is_fresh) say("bad", `PostgreSQL cannot be seen; what you see is ${server.age_s === null ? "nothing" : `${age(server.age_s)} old`}`);
+  else if (!server.is_fresh) say("bad", `PostgreSQL cannot be seen${server.age_s === null ? "" : `; what you see is ${age(server.age_s)} old`}`);
   else if (board.alerts.some((alert) => alert.severity === "error")) say("bad", "something is wrong");
   else if (board.alerts.length) say("near", "something should be looked at");
   else say("good", "all is well");

@@ -65,7 +65,7 @@ fn spies(cluster: &Arc<Cluster>) -> Watcher {
     Watcher::start(cluster, &attempts, Duration::from_millis(100))
 }
 
-fn place(cluster: &Cluster, spec: &str) -> Place {
+pub(crate) fn place(cluster: &Cluster, spec: &str) -> Place {
     place_of(cluster, cluster.superuser(), cluster.password(), spec)
 }
 
