@@ -149,6 +149,15 @@ impl History {
         for (service, series, value) in values {
             self.add(SeriesKey { service, series }, board.at, value);
         }
+        // Also of what is not seen any more.
+        for tiers in self.tracks.values_mut() {
+            for (range, points) in Range::ALL.into_iter().zip(tiers) {
+                while points.front().is_some_and(|first| board.at.seconds_since(first.at) > range.span_s()) {
+                    points.pop_front();
+                }
+            }
+        }
+        self.tracks.retain(|_, tiers| tiers.iter().any(|points| !points.is_empty()));
     }
 
     fn add(&mut self, key: SeriesKey, now: Moment, value: f64) {
@@ -165,9 +174,6 @@ impl History {
                 // A clock that was set back begins again: times must rise.
                 Some(last) if last.at > at => points.clear(),
                 _ => points.push_back(Point { at, sum: value, count: 1, max: value }),
-            }
-            while points.front().is_some_and(|first| now.seconds_since(first.at) > range.span_s()) {
-                points.pop_front();
             }
         }
     }

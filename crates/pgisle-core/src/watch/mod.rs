@@ -6,6 +6,8 @@ mod history;
 mod metrics;
 mod sample;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
