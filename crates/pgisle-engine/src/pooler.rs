@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::secret::Secret;
 use pgisle_core::spec::SslMode;
@@ -29,6 +29,18 @@ const PAUSE_GAP: Duration = Duration::from_millis(200);
 /// How long PgBouncer's console may take to answer anything else.
 const CONSOLE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What PgBouncer says when it is told to go on and does already.
+const NOT_PAUSED: &str = "is not paused";
+
+/// Between two attempts to let it go.
+const CONSOLE_GAP: Duration = Duration::from_millis(100);
+
+/// How long it may take to be led elsewhere, connecting included.
+const REDIRECT_TIMEOUT: Duration = CONSOLE_TIMEOUT.saturating_mul(2);
+
+/// Why something could not be said.
+const SILENT: &str = "it does not answer";
+
 /// How to talk to PgBouncer's console.
 #[derive(Debug, Clone)]
 pub struct PoolerConsole {
@@ -53,6 +65,8 @@ pub(crate) struct Occasion {
     pub(crate) alias: Option<String>,
     /// What to do when it cannot be had.
     pub(crate) otherwise: &'static str,
+    /// What does without it.
+    pub(crate) without: &'static str,
 }
 
 /// Every PgBouncer, paused. Whatever becomes of us, they go on: guards of their own see our end.
@@ -84,7 +98,9 @@ enum State {
 impl Pause {
     pub(crate) async fn begin(poolers: &[PoolerConsole], occasion: Occasion) -> Result<Self, Diagnostic> {
         // All of them answer before the first is told to pause.
-        let paused = try_join_all(poolers.iter().map(|address| Console::open(address, &occasion))).await?;
+        let clients = reach(poolers, &occasion).await?;
+        let paused =
+            join_all(poolers.iter().zip(clients).map(|(address, client)| Console::guarded(address, client, &occasion))).await;
         let mut pause = Self { paused, began: Instant::now(), occasion };
         for attempt in 1..=PAUSE_ATTEMPTS {
             pause.began = Instant::now();
@@ -116,9 +132,8 @@ impl Pause {
 }
 
 impl Console {
-    async fn open(address: &PoolerConsole, occasion: &Occasion) -> Result<Self, Diagnostic> {
-        let client = connect(address, occasion).await?;
-        Ok(Self { guard: guard(address, occasion).await, client, address: address.clone(), state: State::Running })
+    async fn guarded(address: &PoolerConsole, client: tokio_postgres::Client, occasion: &Occasion) -> Self {
+        Self { guard: guard(address, occasion).await, client, address: address.clone(), state: State::Running }
     }
 
     /// Gives why it will not pause. That it only has not come to it is no reason; the state says so.
@@ -138,16 +153,41 @@ impl Console {
     }
 
     async fn release(&mut self, occasion: &Occasion) -> Result<(), Diagnostic> {
-        if self.state == State::Running {
-            return Ok(());
-        }
-        if self.state == State::Pausing {
+        let is_told = match self.state {
+            State::Running => true,
+            State::Paused => go_on(&self.address, &self.client, occasion).await.is_ok(),
             // PgBouncer takes the next command of a connection only when the one before is done.
-            self.client = connect(&self.address, occasion).await?;
+            State::Pausing => false,
+        };
+        if !is_told {
+            self.release_anew(occasion).await?;
         }
-        go_on(&self.address, &self.client, occasion).await?;
         self.state = State::Running;
         Ok(())
+    }
+
+    /// The same by a new connection. A PgBouncer that was killed took the pause along: what listens there now, if anything does, does
+    /// not know of it. While it dies, it may let us in and go.
+    async fn release_anew(&mut self, occasion: &Occasion) -> Result<(), Diagnostic> {
+        let started = Instant::now();
+        loop {
+            let failed = match connect(&self.address).await {
+                Ok(client) => match go_on(&self.address, &client, occasion).await {
+                    Ok(()) => {
+                        // On the other one, PAUSE may stay unanswered.
+                        self.client = client;
+                        return Ok(());
+                    }
+                    Err(failed) => failed,
+                },
+                Err(unusable) if unusable.is_gone => return Ok(()),
+                Err(unusable) => cannot_go_on(&self.address, &unusable.reason, occasion),
+            };
+            if started.elapsed() > CONSOLE_TIMEOUT {
+                return Err(failed);
+            }
+            tokio::time::sleep(CONSOLE_GAP).await;
+        }
     }
 }
 
@@ -188,61 +228,96 @@ async fn go_on(address: &PoolerConsole, client: &tokio_postgres::Client, occasio
     let resumed = tokio::time::timeout(CONSOLE_TIMEOUT, client.simple_query(statement.expose())).await;
     let reason = match resumed {
         Ok(Ok(_)) => return Ok(()),
+        // Somebody else let it go, or it was started again.
+        Ok(Err(error)) if error.as_db_error().is_some_and(|error| error.message().contains(NOT_PAUSED)) => return Ok(()),
         Ok(Err(error)) => describe(&error),
-        Err(_) => "it does not answer".to_owned(),
+        Err(_) => SILENT.to_owned(),
     };
-    let summary = format!("PgBouncer at {} cannot be told to go on", address.place());
-    Err(occasion.finding(&summary, &reason).hint("Tell it yourself, on its console:").command(statement.to_string()))
+    Err(cannot_go_on(address, &reason, occasion))
 }
 
-/// Has every PgBouncer read its files again, and makes sure that an alias then leads to a database.
-pub(crate) async fn redirect(
-    poolers: &[PoolerConsole],
-    alias: &str,
-    database: &str,
-    occasion: &Occasion,
-) -> Result<(), Diagnostic> {
-    try_join_all(poolers.iter().map(async |address| {
-        let client = connect(address, occasion).await?;
-        let refused = |reason: String| {
-            let summary = format!("PgBouncer at {} does not lead \"{alias}\" to database \"{database}\"", address.place());
+fn cannot_go_on(address: &PoolerConsole, reason: &str, occasion: &Occasion) -> Diagnostic {
+    let summary = format!("PgBouncer at {} cannot be told to go on", address.place());
+    occasion.finding(&summary, reason).hint("Tell it yourself, on its console:").command(occasion.resume().to_string())
+}
+
+/// Has every PgBouncer read its files again, and makes sure that an alias then leads to a database. Gives which of them do not: one
+/// that cannot be told keeps none of the others from being told.
+pub(crate) async fn redirect(poolers: &[PoolerConsole], alias: &str, database: &str, occasion: &Occasion) -> Vec<Diagnostic> {
+    let told = join_all(poolers.iter().map(async |address| {
+        let led = match tokio::time::timeout(REDIRECT_TIMEOUT, lead(address, alias, database)).await {
+            Ok(led) => led,
+            Err(_) => Err(SILENT.to_owned()),
+        };
+        let summary = format!("PgBouncer at {} does not lead \"{alias}\" to database \"{database}\"", address.place());
+        led.map_err(|reason| {
             occasion
                 .finding(&summary, &reason)
-                .hint("Put the generated pgbouncer.ini in its place, and have it read again, on its console:")
+                .hint(
+                    "Put the generated pgbouncer.ini in its place. One that is down reads it when it starts; have one that runs read it \
+                     again, by the same command once more or on its console:",
+                )
                 .command(RELOAD)
-        };
-        client.simple_query(RELOAD).await.map_err(|error| refused(describe(&error)))?;
-        let rows = client.simple_query(SHOW_DATABASES).await.map_err(|error| refused(describe(&error)))?;
-        let leads = rows.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) if row.get("name") == Some(alias) => row.get("database").map(str::to_owned),
-            _ => None,
-        });
-        match leads {
-            Some(leads) if leads == database => Ok(()),
-            Some(leads) => Err(refused(format!("it leads to \"{leads}\""))),
-            None => Err(refused("it has no such alias".to_owned())),
-        }
+        })
     }))
-    .await
-    .map(drop)
+    .await;
+    told.into_iter().filter_map(Result::err).collect()
 }
 
 /// Opens a console to look at; gives why that cannot be done.
 pub(crate) async fn console(address: &PoolerConsole) -> Result<tokio_postgres::Client, String> {
-    let occasion = Occasion { code: Code::SPLIT_PAUSE, alias: None, otherwise: "" };
-    connect(address, &occasion).await.map_err(|diagnostic| match diagnostic.detail {
-        Some(detail) => format!("{}: {}", diagnostic.summary, detail.trim_end_matches('.')),
-        None => diagnostic.summary,
-    })
+    let unusable = |unusable: Unusable| format!("PgBouncer's console at {} cannot be used: {}", address.place(), unusable.reason);
+    connect(address).await.map_err(unusable)
 }
 
-async fn connect(console: &PoolerConsole, occasion: &Occasion) -> Result<tokio_postgres::Client, Diagnostic> {
+/// Gives why it does not.
+async fn lead(address: &PoolerConsole, alias: &str, database: &str) -> Result<(), String> {
+    let client = connect(address).await.map_err(|unusable| format!("its console cannot be used: {}", unusable.reason))?;
+    client.simple_query(RELOAD).await.map_err(|error| describe(&error))?;
+    let rows = client.simple_query(SHOW_DATABASES).await.map_err(|error| describe(&error))?;
+    let leads = rows.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) if row.get("name") == Some(alias) => row.get("database"),
+        _ => None,
+    });
+    match leads {
+        Some(leads) if leads == database => Ok(()),
+        Some(leads) => Err(format!("it leads to \"{leads}\"")),
+        None => Err("it has no such alias".to_owned()),
+    }
+}
+
+/// Makes sure that every PgBouncer can be told something. All that cannot are named.
+pub(crate) async fn reach(poolers: &[PoolerConsole], occasion: &Occasion) -> Result<Vec<tokio_postgres::Client>, Diagnostic> {
+    let (mut clients, mut reasons) = (Vec::new(), Vec::new());
+    for (address, reached) in poolers.iter().zip(join_all(poolers.iter().map(connect)).await) {
+        match reached {
+            Ok(client) => clients.push(client),
+            Err(unusable) => reasons.push(format!("the console at {} cannot be used: {}", address.place(), unusable.reason)),
+        }
+    }
+    if reasons.is_empty() {
+        return Ok(clients);
+    }
+    let finding = occasion.finding("PgBouncer cannot be paused", &reasons.join("; "));
+    Err(finding
+        .hint(format!("Everyone goes on as before. Start it, name those that are there with -pooler, or {}.", occasion.without)))
+}
+
+/// Why a console cannot be used.
+struct Unusable {
+    reason: String,
+    /// Nothing listens there, so nobody is held up there.
+    is_gone: bool,
+}
+
+async fn connect(console: &PoolerConsole) -> Result<tokio_postgres::Client, Unusable> {
+    let unusable = |reason: String| Unusable { reason, is_gone: false };
     let mut config = tokio_postgres::Config::new();
     config.host(&console.host).port(console.port).user(&console.user).password(console.password.expose()).dbname("pgbouncer");
     config.application_name("pgisle").connect_timeout(CONSOLE_TIMEOUT);
     let mode = if console.is_encrypted { DriverSslMode::Require } else { DriverSslMode::Disable };
     let tls = if console.is_encrypted { TlsOptions::new(SslMode::Require, Roots::Default, None) } else { TlsOptions::disabled() };
-    let connector = tls.connector().map_err(|error| occasion.finding("TLS cannot be prepared", &error.to_string()))?;
+    let connector = tls.connector().map_err(|error| unusable(format!("TLS cannot be prepared: {error}")))?;
     config.ssl_mode(mode);
     let attempt = async {
         let client = match connector {
@@ -260,13 +335,18 @@ async fn connect(console: &PoolerConsole, occasion: &Occasion) -> Result<tokio_p
         let version = client.simple_query("SHOW VERSION").await?;
         Ok::<_, tokio_postgres::Error>((client, version.iter().any(|one| matches!(one, SimpleQueryMessage::Row(_)))))
     };
-    let place = console.place();
     match tokio::time::timeout(CONSOLE_TIMEOUT, attempt).await {
         Ok(Ok((client, true))) => Ok(client),
-        Ok(Ok((_, false))) => Err(occasion.finding(&format!("{place} is not PgBouncer's console"), "it does not say its version")),
-        Ok(Err(error)) => Err(occasion.finding(&format!("PgBouncer's console at {place} cannot be used"), &describe(&error))),
-        Err(_) => Err(occasion.finding(&format!("PgBouncer's console at {place} cannot be used"), "it does not answer")),
+        Ok(Ok((_, false))) => Err(unusable("it is not PgBouncer's, for it does not say its version".to_owned())),
+        Ok(Err(error)) => Err(Unusable { reason: describe(&error), is_gone: is_refused(&error) }),
+        Err(_) => Err(unusable(SILENT.to_owned())),
     }
+}
+
+/// Nothing listens there.
+fn is_refused(error: &tokio_postgres::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| source.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
 /// A process that tells PgBouncer to go on as soon as we are gone, however we go. None where there is no `psql`; then a killed run

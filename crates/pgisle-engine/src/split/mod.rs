@@ -78,7 +78,8 @@ impl Request<'_> {
     fn occasion(&self) -> Occasion {
         let otherwise = "PgBouncer pauses when no transaction of the service's is open, and in pool mode session when no client is \
             connected. Try again later, or do without the pause: -no-pause.";
-        Occasion { code: Code::SPLIT_PAUSE, alias: Some(pooler_alias(self.service).to_owned()), otherwise }
+        let without = "do without the pause: -no-pause";
+        Occasion { code: Code::SPLIT_PAUSE, alias: Some(pooler_alias(self.service).to_owned()), otherwise, without }
     }
 
     /// Has the service's clients wait in PgBouncer, where there is one.
@@ -94,10 +95,7 @@ impl Request<'_> {
         if let Err(diagnostics) = (self.publish)().await {
             return diagnostics;
         }
-        if self.poolers.is_empty() {
-            return Vec::new();
-        }
-        redirect(self.poolers, pooler_alias(self.service), home.as_str(), &self.occasion()).await.err().into_iter().collect()
+        redirect(self.poolers, pooler_alias(self.service), home.as_str(), &self.occasion()).await
     }
 
     async fn session(&self, database: &DatabaseName) -> Result<Session, SplitError> {

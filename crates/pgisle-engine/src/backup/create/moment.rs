@@ -101,5 +101,5 @@ fn disagreement(spread_ms: u64, was_paused: bool) -> Diagnostic {
 
 fn occasion() -> Occasion {
     let otherwise = "Try again when no long transaction runs, or do without -consistent.";
-    Occasion { code: Code::BACKUP_MOMENT, alias: None, otherwise }
+    Occasion { code: Code::BACKUP_MOMENT, alias: None, otherwise, without: "do without -consistent" }
 }
