@@ -78,6 +78,7 @@ pub async fn rehearse(request: &Request<'_>, events: Events<'_>) -> Result<Rehea
     let own = locks::of_service(request.apply, request.service, "split", events).await?;
     let site = Site { request: request.apply, service: request.service, own: &own, purpose: "split" };
     let outcome = Box::pin(async {
+        request.reach_poolers().await?;
         let run = locks::for_the_making(&site, events).await?;
         let mut ready = prepare(&site, &run, request, events).await?;
         let rehearsed = pause(&site, &run, request, &mut ready, true, events).await;
@@ -125,6 +126,7 @@ async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, e
         return Ok(cut);
     }
     control.close().await;
+    request.reach_poolers().await?;
     let mut ready = prepare(site, run, request, events).await?;
     let Paused { pause, receipt } = match pause(site, run, request, &mut ready, false, events).await {
         Ok(paused) => paused,

@@ -40,7 +40,7 @@ pub use run::{Ran, run};
 pub use status::{Late, SplitStatus, status};
 
 use crate::apply;
-use crate::pooler::{Occasion, Pause, PoolerConsole, redirect};
+use crate::pooler::{Occasion, Pause, PoolerConsole, reach, redirect};
 use crate::postgres::{ConnectOptions, Session};
 
 /// Writing files, as it goes on.
@@ -80,6 +80,14 @@ impl Request<'_> {
             connected. Try again later, or do without the pause: -no-pause.";
         let without = "do without the pause: -no-pause";
         Occasion { code: Code::SPLIT_PAUSE, alias: Some(pooler_alias(self.service).to_owned()), otherwise, without }
+    }
+
+    /// Looks whether every PgBouncer that is to be paused is there, before anything is done.
+    async fn reach_poolers(&self) -> Result<(), SplitError> {
+        if self.pauses {
+            reach(self.poolers, &self.occasion()).await?;
+        }
+        Ok(())
     }
 
     /// Has the service's clients wait in PgBouncer, where there is one.

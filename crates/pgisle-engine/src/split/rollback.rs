@@ -84,6 +84,7 @@ async fn rollback_locked(
         }
         JobState::Finalized => return Err(wrong_state(&back.job, "rolled back")),
         JobState::Cut => {
+            request.reach_poolers().await?;
             let left = free_name(&ground.inventory, &back.job.database);
             let mut stand = Stand { site, request, ground: &ground, control: &mut control, left, force };
             come_home(&mut stand, &mut back, events).await?;
