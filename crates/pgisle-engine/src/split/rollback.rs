@@ -85,6 +85,9 @@ async fn rollback_locked(
         JobState::Finalized => return Err(wrong_state(&back.job, "rolled back")),
         JobState::Cut => {
             request.reach_poolers().await?;
+            // A cutover that was cut off may have left clients at the old tables. There they would wait for the way back, and the
+            // pause for them. Whoever cannot be told is told of behind it.
+            drop(request.announce(&back.job.database).await);
             let left = free_name(&ground.inventory, &back.job.database);
             let mut stand = Stand { site, request, ground: &ground, control: &mut control, left, force };
             come_home(&mut stand, &mut back, events).await?;
