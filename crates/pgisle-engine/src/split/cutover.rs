@@ -120,10 +120,10 @@ async fn cutover_locked(site: &Site<'_>, run: &RunLock, request: &Request<'_>, e
     let mut control = request.session(request.shared()).await?;
     let job = journal::settled(&mut control, &request.service.name).await?;
     if let Some(job) = job.filter(|job| job.state == JobState::Cut) {
-        let cut = CutOver { job, pause: None, receipt: None, applied: None, diagnostics: Vec::new() };
-        let mut cut = conclude(site, run, request, control, cut, events).await?;
-        cut.diagnostics.extend(request.announce(&request.service.database).await);
-        return Ok(cut);
+        // First of all: until they are told, clients are led to tables that take nothing any more.
+        let diagnostics = request.announce(&request.service.database).await;
+        let cut = CutOver { job, pause: None, receipt: None, applied: None, diagnostics };
+        return conclude(site, run, request, control, cut, events).await;
     }
     control.close().await;
     request.reach_poolers().await?;

@@ -80,7 +80,9 @@ async fn rollback_locked(
     let mut back = RolledBack { job, brought: Brought::NeverLeft, pause: None, left: None, applied: None, diagnostics: Vec::new() };
     match back.job.state {
         JobState::Begun | JobState::Following => {
-            take_away(site, &mut session, &mut control, &ground, &mut back.job, events).await?
+            take_away(site, &mut session, &mut control, &ground, &mut back.job, events).await?;
+            // A run that was cut off may not have come to it.
+            back.diagnostics.extend(request.announce(request.shared()).await);
         }
         JobState::Finalized => return Err(wrong_state(&back.job, "rolled back")),
         JobState::Cut => {
@@ -94,11 +96,11 @@ async fn rollback_locked(
             finish(site, run, &ground, &mut control, &mut back, events).await?;
         }
         JobState::Returned if back.job.opened.is_some() => {
-            finish(site, run, &ground, &mut control, &mut back, events).await?;
             back.diagnostics.extend(request.announce(request.shared()).await);
+            finish(site, run, &ground, &mut control, &mut back, events).await?;
         }
-        // It is done already.
-        JobState::Returned => {}
+        // It is done already, but for what a PgBouncer that was not there has not heard.
+        JobState::Returned => back.diagnostics.extend(request.announce(request.shared()).await),
     }
     session.close().await;
     control.close().await;

@@ -280,8 +280,10 @@ async fn go_on(
     journal::settle(control, &job).await?;
     let stage = stage::take_up(site, session, &job.staging, Purpose::Split, &fill::source(request)).await?;
     fill::strip(&stage.connect(site)).await?;
+    // A PgBouncer that was not there when the split began has not heard of it.
+    let diagnostics = request.announce(request.shared()).await;
     let changes = follow_once(site, request, &stage, &job, events).await?;
-    Ok(Ran { job, copied_bytes: 0, changes, diagnostics: Vec::new() })
+    Ok(Ran { job, copied_bytes: 0, changes, diagnostics })
 }
 
 /// Applies what has changed since.
