@@ -306,15 +306,7 @@ impl Cluster {
     /// # Errors
     /// When a statement fails.
     pub async fn try_psql_in(&self, database: &str, sql: &str) -> Result<String, Error> {
-        let messages = self.connect_to(database).await.simple_query(sql).await?;
-        let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                let columns: Vec<&str> = (0..row.len()).map(|column| row.get(column).unwrap_or_default()).collect();
-                Some(columns.join("|"))
-            }
-            _ => None,
-        });
-        Ok(rows.collect::<Vec<String>>().join("\n"))
+        rows(&self.connect_to(database).await, sql).await
     }
 
     /// Creates an administrator as managed clouds give one: `LOGIN CREATEROLE CREATEDB`, and no superuser. Returns its password.
@@ -479,6 +471,26 @@ fn remove_shared_memory(segment: u64) {
     if let Ok(mut child) = removal.start_tethered() {
         let _reaped = child.wait();
     }
+}
+
+/// Runs statements as whoever a configuration names, on anything that speaks the protocol, and gives the rows back as `psql -tA` would.
+///
+/// # Errors
+/// When nobody is let in there, or a statement fails.
+pub async fn ask(config: &Config, sql: &str) -> Result<String, Error> {
+    rows(&connect(config).await?, sql).await
+}
+
+async fn rows(client: &Client, sql: &str) -> Result<String, Error> {
+    let messages = client.simple_query(sql).await?;
+    let rows = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            let columns: Vec<&str> = (0..row.len()).map(|column| row.get(column).unwrap_or_default()).collect();
+            Some(columns.join("|"))
+        }
+        _ => None,
+    });
+    Ok(rows.collect::<Vec<String>>().join("\n"))
 }
 
 async fn connect(config: &Config) -> Result<Client, Error> {

@@ -22,7 +22,7 @@ mod nursery;
 mod report;
 
 pub use certificate::{ClientCertificate, ServerCertificate, Tls};
-pub use cluster::{Builder, Cluster, SUPERUSER};
+pub use cluster::{Builder, Cluster, SUPERUSER, ask};
 pub use ledger::{Homes, Ledger, Watch, Writer};
 pub use pgisle_engine::local::Installation;
 pub use report::skipped;

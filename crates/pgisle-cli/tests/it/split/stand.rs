@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::faults::{ends, text};
 use crate::program::Place;
 
-const SPEC: &str = r#"
+pub(super) const SPEC: &str = r#"
 environment        = "development"
 name_prefix        = "link"
 postgres_database  = "link_app"
@@ -75,13 +75,18 @@ pub(super) struct Stand {
 
 impl Stand {
     pub(super) async fn new(builder: Builder) -> Self {
+        Self::at(builder, Place::new(), SPEC).await
+    }
+
+    /// In a place of its own, with a file of its own.
+    pub(super) async fn at(builder: Builder, place: Place, spec: &str) -> Self {
         let cluster = builder.conf("wal_level", "logical").start().await;
-        let place = Place::new()
+        let place = place
             .variable("PGISLE_VAR_postgres_host", cluster.host())
             .variable("PGISLE_VAR_postgres_port", &cluster.port().to_string())
             .variable("PGISLE_VAR_postgres_username", cluster.superuser())
             .variable("PGPASSWORD", cluster.password());
-        place.file("pgisle.hcl", SPEC);
+        place.file("pgisle.hcl", spec);
         let mut stand = Self { cluster, place, before: String::new() };
         stand.begin_again().await;
         stand.before = stand.furniture().await;
@@ -111,7 +116,7 @@ impl Stand {
     }
 
     /// Who else has always written there.
-    fn other(&self, database: &str) -> Config {
+    pub(super) fn other(&self, database: &str) -> Config {
         self.cluster.config(self.cluster.superuser(), self.cluster.password(), database)
     }
 
@@ -167,7 +172,12 @@ impl Stand {
         // One who gets in everywhere, one whom the service's own database has to let in, and the service's own login throughout.
         let places =
             [[self.other(OLD), self.other(NEW)], [self.other(OLD), self.service(NEW)], [self.service(OLD), self.service(NEW)]];
-        Traffic { writers: places.map(|places| Writer::start(places.to_vec(), pause)).into(), watch: self.homes().watch() }
+        self.traffic_of(places.map(|places| Writer::start(places.to_vec(), pause)).into())
+    }
+
+    /// The same with these writers.
+    pub(super) fn traffic_of(&self, writers: Vec<Writer>) -> Traffic {
+        Traffic { writers, watch: self.homes().watch() }
     }
 }
 
@@ -186,8 +196,8 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Ends it: every acknowledged row is in this database, once.
-    pub(super) async fn assert_kept_by(self, stand: &Stand, home: &str) {
+    /// Ends it: every acknowledged row is in this database, once. Gives what each writer saw.
+    pub(super) async fn assert_kept_by(self, stand: &Stand, home: &str) -> Vec<Ledger> {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let mut ledgers = Vec::new();
         for writer in self.writers {
@@ -203,5 +213,6 @@ impl Traffic {
         stand.ends(&["plan", "-detailed-exitcode"], 0).await;
         let said = stand.ends(&["verify"], 0).await;
         assert!(said.contains("isolated"), "{said}");
+        ledgers
     }
 }
