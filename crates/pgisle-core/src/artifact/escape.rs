@@ -127,11 +127,6 @@ pub(crate) fn double_quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-/// The value of a label in a PromQL selector.
-pub(crate) fn promql_text(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
-}
-
 /// A text in a cell of a Markdown table.
 pub(crate) fn markdown_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::artifact::escape::{markdown_text, shell_path, shell_word};
 use crate::artifact::naming::{application_names, helm_key, pooler_alias};
-use crate::artifact::{Artifact, Endpoint, Pooler, compose, environment, hba, pgbouncer, prometheus, scripts};
+use crate::artifact::{Artifact, Endpoint, Pooler, compose, environment, grafana, hba, pgbouncer, prometheus, scripts};
 use crate::budget;
 use crate::spec::{PoolMode, Settings, Spec};
 
@@ -235,15 +235,15 @@ fn write_pgbouncer(text: &mut String, endpoint: &Endpoint, pooler: &Pooler, sett
 }
 
 fn write_server(text: &mut String) {
-    // tidy-sql: a fixed query in a page for people
     let _ = write!(
         text,
         "\n## The server\n\n`{}` rejects each login for every database but its own, as a second fence; its first lines tell how to include it.\n\
-         `{}` are alert rules on the metrics of `postgres_exporter` (`.env/.env.monitoring` has its `DATA_SOURCE_NAME`) and\n\
-         `pgbouncer_exporter`:\n\n```sql\n\
-         SELECT datname, count(*) AS connections FROM pg_stat_activity GROUP BY datname;\n```\n",
+         `pgisle serve` shows how all of it is, by one connection as the monitoring login: a page, and `/metrics`. `{}` are alert\n\
+         rules on these metrics and `{}` a dashboard; have Prometheus scrape it and load the rules:\n\n```yaml\n\
+         scrape_configs:\n- job_name: pgisle\n  static_configs:\n  - targets: [\"127.0.0.1:7654\"]\n```\n",
         hba::PATH,
-        prometheus::PATH
+        prometheus::PATH,
+        grafana::PATH
     );
 }
 

@@ -1,7 +1,8 @@
 //! Generated files as values: path, mode, content. Pure functions of spec, server and credentials.
 //!
 //! Each format has a module of its own that knows one consumer: [`environment`] (shells, Docker Compose, `docker run`),
-//! [`kubernetes`] (kubectl, Helm), [`compose`], [`pgbouncer`], [`hba`] (the server), [`prometheus`], [`scripts`] (bash, cron,
+//! [`kubernetes`] (kubectl, Helm), [`compose`], [`pgbouncer`], [`hba`] (the server), [`prometheus`], [`grafana`],
+//! [`scripts`] (bash, cron,
 //! systemd), [`guide`] (people). How a text
 //! is written in each format is in [`escape`] alone. Nothing here knows the time, so a second run gives the same bytes.
 
@@ -9,6 +10,7 @@ mod compose;
 mod endpoint;
 mod environment;
 mod escape;
+mod grafana;
 mod guide;
 mod hba;
 mod kubernetes;
@@ -94,6 +96,7 @@ pub fn generate(spec: &Spec, endpoint: &Endpoint, credentials: &Credentials) -> 
     }
     artifacts.push(hba::artifact(spec, endpoint));
     artifacts.push(prometheus::artifact(spec));
+    artifacts.push(grafana::artifact(spec));
     artifacts.extend(scripts::migrations(spec));
     if spec.settings.enable_backup_automation {
         artifacts.extend(scripts::artifacts(spec));

@@ -14,7 +14,7 @@ use crate::spec::{Service, Spec};
 use crate::status::State;
 
 /// From how full on a limit is worth a look, in percent.
-pub(super) const NEAR_PERCENT: u64 = 80;
+pub(crate) const NEAR_PERCENT: u64 = 80;
 
 /// Everything, as one document. Values are the last that were seen; `freshness` says whether they still hold.
 #[derive(Debug, Clone, PartialEq, Serialize)]

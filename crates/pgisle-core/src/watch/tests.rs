@@ -181,6 +181,28 @@ fn a_week_of_looks_is_remembered_coarsely() {
     assert!(week.iter().all(|point| point.mean() == 42.0 && point.max == 42.0));
 }
 
+#[test]
+fn the_generated_rules_and_the_dashboard_name_metrics_that_there_are() {
+    let spec = link();
+    let told = metrics(&board(&spec, &watched(), NOW));
+    let known: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let artifacts = crate::artifact::generate(
+        &spec,
+        &crate::artifact::Endpoint::of(&spec.settings),
+        &crate::credential::Credentials::default(),
+    );
+    for path in ["prometheus/alerts.yml", "grafana/dashboard.json"] {
+        let artifact = artifacts.iter().find(|artifact| artifact.path == path).and_then(|artifact| artifact.content.as_ref());
+        let text = artifact.map(|text| text.expose().to_owned()).unwrap_or_default();
+        let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        let named: Vec<&str> = words.filter(|word| word.starts_with("pgisle_")).collect();
+        assert!(named.len() > 10, "{path}: {named:?}");
+        for name in named {
+            assert!(known.contains(&name), "{path} names {name}");
+        }
+    }
+}
+
 proptest! {
     /// Whatever the clock does, the memory is bounded, its times rise, and no value is above the highest.
     #[test]

@@ -4,6 +4,7 @@ mod container;
 mod environment;
 mod hba;
 mod pgbouncer;
+mod prometheus;
 mod scripts;
 
 use std::path::Path;
