@@ -44,6 +44,9 @@ fn escaped(content: &str) -> String {
     content.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
+/// A counter: its name, what it counts, and where it stands.
+type Counting = (&'static str, &'static str, fn(&Counters) -> u64);
+
 /// Everything that holds now.
 #[must_use]
 pub fn metrics(board: &Board) -> String {
@@ -160,7 +163,7 @@ fn of_sessions(text: &mut String, board: &Board) {
 }
 
 fn of_counters(text: &mut String, board: &Board) {
-    let all: [(&'static str, &str, fn(&Counters) -> u64); 7] = [
+    let all: [Counting; 7] = [
         ("pgisle_service_commits_total", "Transactions that were committed.", |counters| counters.commits),
         ("pgisle_service_rollbacks_total", "Transactions that were rolled back.", |counters| counters.rollbacks),
         ("pgisle_service_rows_written_total", "Rows that were inserted, updated or deleted.", |counters| counters.rows_written),

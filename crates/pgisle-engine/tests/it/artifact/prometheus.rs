@@ -8,14 +8,20 @@ use pgisle_testkit::skip;
 
 use super::{Endpoint, credentials, link, written};
 
-/// Series that make one rule fire, and what it then says.
-const CASES: &[(&str, &[(&str, &str)], &str, &str)] = &[
+/// A rule, series that make it fire, and the labels and the text that it then has.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
+
+const CASES: &[Case] = &[
     ("PgisleGone", &[], "severity: critical", "pgisle serve is not scraped: nobody watches."),
     ("PostgresDown", &[("pgisle_up{part=\"server\"}", "0x20")], "severity: critical, part: server", "PostgreSQL cannot be seen."),
     ("PgBouncerDown", &[("pgisle_up{part=\"pools\"}", "0x20")], "severity: critical, part: pools", "PgBouncer cannot be seen."),
     (
         "PostgresConnectionsNearMaximum",
-        &[("pgisle_up{part=\"server\"}", "1x20"), ("pgisle_server_connections", "80x20"), ("pgisle_server_connections_usable", "97x20")],
+        &[
+            ("pgisle_up{part=\"server\"}", "1x20"),
+            ("pgisle_server_connections", "80x20"),
+            ("pgisle_server_connections_usable", "97x20"),
+        ],
         "severity: warning",
         "80 connections of the server are used: nearly all.",
     ),
@@ -48,7 +54,10 @@ const CASES: &[(&str, &[(&str, &str)], &str, &str)] = &[
     ),
     (
         "PgBouncerClientsWaiting",
-        &[("pgisle_up{part=\"server\"}", "1x20"), ("pgisle_pool_longest_wait_seconds{service=\"users\",alias=\"link_users\"}", "3x20")],
+        &[
+            ("pgisle_up{part=\"server\"}", "1x20"),
+            ("pgisle_pool_longest_wait_seconds{service=\"users\",alias=\"link_users\"}", "3x20"),
+        ],
         "severity: warning, service: users, alias: link_users",
         "Clients of link_users wait 3 s for a connection: its pool is too small, or its transactions too long.",
     ),
@@ -60,11 +69,19 @@ const CASES: &[(&str, &[(&str, &str)], &str, &str)] = &[
     ),
     (
         "BackupOld",
-        &[("pgisle_up{part=\"server\"}", "1x20"), ("pgisle_backup_proved_timestamp_seconds{service=\"users\",database=\"link_users\"}", "-200000x20")],
+        &[
+            ("pgisle_up{part=\"server\"}", "1x20"),
+            ("pgisle_backup_proved_timestamp_seconds{service=\"users\",database=\"link_users\"}", "-200000x20"),
+        ],
         "severity: warning, service: users, database: link_users",
         "The service users has no proved backup of the last day and a half.",
     ),
-    ("IslandLeaks", &[("pgisle_up{part=\"server\"}", "1x20"), ("pgisle_leaks", "1x20")], "severity: critical", "Something reaches across islands: pgisle verify."),
+    (
+        "IslandLeaks",
+        &[("pgisle_up{part=\"server\"}", "1x20"), ("pgisle_leaks", "1x20")],
+        "severity: critical",
+        "Something reaches across islands: pgisle verify.",
+    ),
 ];
 
 /// Below their limits nothing fires.
@@ -88,9 +105,23 @@ const CALM: &[(&str, &str)] = &[
 ];
 
 const ALL: &[&str] = &[
-    "PgisleGone", "PostgresDown", "PgBouncerDown", "PostgresConnectionsNearMaximum", "ServiceDatabaseDown", "ServiceConnectionsNearLimit",
-    "LoginConnectionsNearLimit", "PgBouncerClientsWaiting", "StandbyBehind", "SlotKeepsMuch", "SlotLost", "ArchiveFailing", "IslandLeaks",
-    "ClusterDrift", "IdleInTransaction", "Wraparound", "BackupOld",
+    "PgisleGone",
+    "PostgresDown",
+    "PgBouncerDown",
+    "PostgresConnectionsNearMaximum",
+    "ServiceDatabaseDown",
+    "ServiceConnectionsNearLimit",
+    "LoginConnectionsNearLimit",
+    "PgBouncerClientsWaiting",
+    "StandbyBehind",
+    "SlotKeepsMuch",
+    "SlotLost",
+    "ArchiveFailing",
+    "IslandLeaks",
+    "ClusterDrift",
+    "IdleInTransaction",
+    "Wraparound",
+    "BackupOld",
 ];
 
 fn series(text: &mut String, series: &[(&str, &str)]) {
