@@ -13,6 +13,7 @@ mod fmt;
 mod import;
 mod init;
 mod man;
+mod monitor;
 mod output;
 mod plan;
 mod reference;
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Restore(restore::Args),
     Verify(verify::Args),
     Status(status::Args),
+    Monitor(monitor::Args),
     Serve(serve::Args),
     Budget(budget::Args),
     Split(split::Args),
@@ -86,6 +88,7 @@ const NAMES: &[&str] = &[
     "restore",
     "verify",
     "status",
+    "monitor",
     "serve",
     "budget",
     "split",
@@ -123,6 +126,7 @@ impl Command {
             Self::Restore(_) => "restore",
             Self::Verify(_) => "verify",
             Self::Status(_) => "status",
+            Self::Monitor(_) => "monitor",
             Self::Serve(_) => "serve",
             Self::Budget(_) => "budget",
             Self::Split(_) => "split",
@@ -163,6 +167,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Restore(args) => wait(restore::run(session, &args)),
         Command::Verify(args) => wait(verify::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
+        Command::Monitor(args) => until_stopped(monitor::run(session, &args)),
         Command::Serve(args) => until_stopped(serve::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Split(args) => wait(split::run(session, &args)),

@@ -2,5 +2,6 @@
 
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod live;
 pub(crate) mod manual;
 pub(crate) mod markdown;

@@ -72,6 +72,12 @@ impl Watcher {
         &self.place.spec
     }
 
+    /// Everything that was seen last.
+    #[must_use]
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
     /// Looks at everything whose time has come.
     pub async fn look(&mut self) -> &Watched {
         let is_slow = self.slow.is_none_or(|last| last.elapsed().as_secs() >= self.watched.standing.every_s);

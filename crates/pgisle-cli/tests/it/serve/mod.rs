@@ -2,6 +2,7 @@
 
 mod browser;
 mod page;
+mod terminal;
 
 use std::io::Write as _;
 use std::process::Stdio;
