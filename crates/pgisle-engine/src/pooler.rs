@@ -298,7 +298,7 @@ pub(crate) async fn reach(poolers: &[PoolerConsole], occasion: &Occasion) -> Res
     if reasons.is_empty() {
         return Ok(clients);
     }
-    let finding = occasion.finding("PgBouncer cannot be paused", &reasons.join("; "));
+    let finding = occasion.finding("PgBouncer cannot be used", &reasons.join("; "));
     Err(finding
         .hint(format!("Everyone goes on as before. Start it, name those that are there with -pooler, or {}.", occasion.without)))
 }

@@ -57,6 +57,8 @@ pub struct Request<'a> {
     pub poolers: &'a [PoolerConsole],
     /// Whether they are paused meanwhile. Otherwise those who write get an error, or wait.
     pub pauses: bool,
+    /// Whether all of them must be there before the home moves: the clients of one that is not would be left where it was.
+    pub needs_poolers: bool,
     /// Writes the files that say where the service is at home, PgBouncer's among them, once that has changed.
     pub publish: &'a (dyn Fn() -> Publishing<'a> + Sync),
     /// How long writers may be held off before the attempt is given up.
@@ -82,9 +84,9 @@ impl Request<'_> {
         Occasion { code: Code::SPLIT_PAUSE, alias: Some(pooler_alias(self.service).to_owned()), otherwise, without }
     }
 
-    /// Looks whether every PgBouncer that is to be paused is there, before anything is done.
+    /// Looks whether every PgBouncer that is to be paused or redirected is there, before anything is done.
     async fn reach_poolers(&self) -> Result<(), SplitError> {
-        if self.pauses {
+        if self.pauses || self.needs_poolers {
             reach(self.poolers, &self.occasion()).await?;
         }
         Ok(())

@@ -20,7 +20,7 @@ pub(super) struct FrontArgs {
     /// Pause and redirect this PgBouncer instead of the one at pgbouncer_host and pgbouncer_port (can be repeated).
     #[arg(long, value_name = "HOST:PORT", value_parser = address::parse)]
     pooler: Vec<Address>,
-    /// Do not pause PgBouncer: who writes at that moment waits for the tables, or gets an error that says where they are.
+    /// Do not pause PgBouncer, and go on when one is not there: who writes at that moment waits for the tables, or gets an error that says where they are.
     #[arg(long)]
     no_pause: bool,
 }
@@ -30,6 +30,8 @@ pub(super) struct Front {
     poolers: Vec<PoolerConsole>,
     /// Whether they are paused.
     pauses: bool,
+    /// Whether they must all be there.
+    needs_poolers: bool,
     /// Another reading of the project, which writes the files.
     publisher: Mutex<Project>,
 }
@@ -40,13 +42,14 @@ impl Front {
         let poolers = site.project.pooler_consoles(&credentials, &args.pooler);
         // In this mode a client keeps its connection until it leaves, and a pause would wait for that.
         let can_pause = site.project.spec.settings.pgbouncer_pool_mode != PoolMode::Session;
-        Ok(Self { poolers, pauses: can_pause && !args.no_pause, ..Self::files(site).await? })
+        let needs_poolers = !args.no_pause;
+        Ok(Self { poolers, pauses: can_pause && needs_poolers, needs_poolers, ..Self::files(site).await? })
     }
 
     /// The files alone: nothing that anybody connects to changes.
     pub(super) async fn files(site: &Site<'_>) -> Result<Self, Vec<Diagnostic>> {
         let publisher = Mutex::new(Project::load(site.session).await?);
-        Ok(Self { poolers: Vec::new(), pauses: false, publisher })
+        Ok(Self { poolers: Vec::new(), pauses: false, needs_poolers: false, publisher })
     }
 
     /// Does what a command is there for, and shows how far it is. Writers are held off for no longer than `pause_max`.
@@ -61,8 +64,8 @@ impl Front {
         let change = Change::default();
         let apply = site.request(&change);
         let publish = || self.publish(site);
-        let (poolers, pauses) = (self.poolers.as_slice(), self.pauses);
-        let request = Request { apply: &apply, service, poolers, pauses, publish: &publish, pause_max };
+        let (poolers, pauses, needs_poolers) = (self.poolers.as_slice(), self.pauses, self.needs_poolers);
+        let request = Request { apply: &apply, service, poolers, pauses, needs_poolers, publish: &publish, pause_max };
         let progress = Progress::new(&site.session.console, verb);
         let events = |event: Event<'_>| progress.event(&event);
         progress.watch(Box::pin(work(&request, &events))).await.map_err(|error| vec![error.diagnostic()])

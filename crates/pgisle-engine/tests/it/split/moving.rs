@@ -16,7 +16,7 @@ pub(crate) const ROWS: &str = include_str!("rows.sql");
 pub(crate) fn request<'a>(apply: &'a pgisle_engine::apply::Request<'a>, project: &'a Project, service: &str) -> Request<'a> {
     let service = project.spec.services.values().find(|one| one.name.as_str() == service).unwrap();
     let publish = &|| Box::pin(async { Ok(()) }) as split::Publishing<'_>;
-    Request { apply, service, poolers: &[], pauses: false, publish, pause_max: Duration::from_secs(5) }
+    Request { apply, service, poolers: &[], pauses: false, needs_poolers: false, publish, pause_max: Duration::from_secs(5) }
 }
 
 /// A cluster with the Link schema, its rows, and the islands.
