@@ -221,8 +221,23 @@ impl FileWriter {
         Ok(true)
     }
 
+    /// Root gives the file to whoever owned the one before: to PgBouncer's account, which reads its file of verifiers itself, or to the
+    /// person whose project it is.
+    fn keep_owner(&self) -> io::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let Ok(before) = rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+        if !rustix::fs::FileType::from_raw_mode(before.st_mode).is_file() {
+            return Ok(());
+        }
+        let owner = (rustix::fs::Uid::from_raw(before.st_uid), rustix::fs::Gid::from_raw(before.st_gid));
+        Ok(rustix::fs::fchown(&self.file, Some(owner.0), Some(owner.1))?)
+    }
+
     /// The same without syncing the folder.
     fn place(&mut self) -> Result<(), FileError> {
+        self.keep_owner().map_err(|source| FileError::Write { path: self.path.clone(), source })?;
         self.file.sync_all().map_err(|source| FileError::Write { path: self.path.clone(), source })?;
         if let Some(temporary) = &self.temporary {
             fault::after(Moment::File);
@@ -372,6 +387,23 @@ mod tests {
             assert_eq!((mode(&path), fs::read_to_string(&path).unwrap().as_str()), (bits, text));
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no leftover");
+    }
+
+    #[test]
+    fn what_root_writes_again_stays_its_owners() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("userlist.txt");
+        write_atomically(&path, 0o600, b"one").unwrap();
+        std::os::unix::fs::chown(&path, Some(12_345), Some(12_346)).unwrap();
+        write_atomically(&path, 0o600, b"two").unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (found.uid(), found.gid(), mode(&path), fs::read(&path).unwrap().as_slice()),
+            (12_345, 12_346, 0o600, &b"two"[..])
+        );
     }
 
     #[test]

@@ -245,10 +245,7 @@ fn cannot_go_on(address: &PoolerConsole, reason: &str, occasion: &Occasion) -> D
 /// that cannot be told keeps none of the others from being told.
 pub(crate) async fn redirect(poolers: &[PoolerConsole], alias: &str, database: &str, occasion: &Occasion) -> Vec<Diagnostic> {
     let told = join_all(poolers.iter().map(async |address| {
-        let led = match tokio::time::timeout(REDIRECT_TIMEOUT, lead(address, alias, database)).await {
-            Ok(led) => led,
-            Err(_) => Err(SILENT.to_owned()),
-        };
+        let led = read_again(address, &[(alias.to_owned(), database.to_owned())]).await;
         let summary = format!("PgBouncer at {} does not lead \"{alias}\" to database \"{database}\"", address.place());
         led.map_err(|reason| {
             occasion
@@ -264,26 +261,51 @@ pub(crate) async fn redirect(poolers: &[PoolerConsole], alias: &str, database: &
     told.into_iter().filter_map(Result::err).collect()
 }
 
+/// Has every PgBouncer read its files again, and makes sure that these aliases lead where the files say. Gives which of them do not.
+pub async fn reload(poolers: &[PoolerConsole], aliases: &[(String, String)]) -> Vec<Diagnostic> {
+    let occasion = Occasion { code: Code::ARTIFACT_POOLER, alias: None, otherwise: "", without: "" };
+    let told = join_all(poolers.iter().map(async |address| {
+        let summary = format!("PgBouncer at {} does not have the generated files", address.place());
+        read_again(address, aliases).await.map_err(|reason| {
+            occasion
+                .finding(&summary, &reason)
+                .hint("Put the generated pgbouncer.ini and userlist.txt in their place, and start it, or have it read them, on its console:")
+                .command(RELOAD)
+        })
+    }));
+    told.await.into_iter().filter_map(Result::err).collect()
+}
+
+/// Gives why it does not.
+async fn read_again(address: &PoolerConsole, aliases: &[(String, String)]) -> Result<(), String> {
+    match tokio::time::timeout(REDIRECT_TIMEOUT, lead(address, aliases)).await {
+        Ok(led) => led,
+        Err(_) => Err(SILENT.to_owned()),
+    }
+}
+
 /// Opens a console to look at; gives why that cannot be done.
 pub(crate) async fn console(address: &PoolerConsole) -> Result<tokio_postgres::Client, String> {
     let unusable = |unusable: Unusable| format!("PgBouncer's console at {} cannot be used: {}", address.place(), unusable.reason);
     connect(address).await.map_err(unusable)
 }
 
-/// Gives why it does not.
-async fn lead(address: &PoolerConsole, alias: &str, database: &str) -> Result<(), String> {
+async fn lead(address: &PoolerConsole, aliases: &[(String, String)]) -> Result<(), String> {
     let client = connect(address).await.map_err(|unusable| format!("its console cannot be used: {}", unusable.reason))?;
     client.simple_query(RELOAD).await.map_err(|error| describe(&error))?;
     let rows = client.simple_query(SHOW_DATABASES).await.map_err(|error| describe(&error))?;
-    let leads = rows.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) if row.get("name") == Some(alias) => row.get("database"),
-        _ => None,
-    });
-    match leads {
-        Some(leads) if leads == database => Ok(()),
-        Some(leads) => Err(format!("it leads to \"{leads}\"")),
-        None => Err("it has no such alias".to_owned()),
+    for (alias, database) in aliases {
+        let leads = rows.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) if row.get("name") == Some(alias) => row.get("database"),
+            _ => None,
+        });
+        match leads {
+            Some(leads) if leads == database => {}
+            Some(leads) => return Err(format!("\"{alias}\" leads to \"{leads}\"")),
+            None => return Err(format!("it has no alias \"{alias}\"")),
+        }
     }
+    Ok(())
 }
 
 /// Makes sure that every PgBouncer can be told something. All that cannot are named.

@@ -10,6 +10,7 @@ use pgisle_engine::postgres::inspect::inspect_shared;
 use pgisle_engine::postgres::session::Session as Server;
 
 use super::change::{self, Approval, Change, Site};
+use super::reload::ReloadArgs;
 use crate::project::Project;
 use crate::report::Report;
 use crate::session::Session;
@@ -38,7 +39,8 @@ use crate::session::Session;
 
   $ pgisle apply -auto-approve            # in a pipeline: does not ask
   $ pgisle apply monday.pgplan            # a saved plan was seen already: does not ask
-  $ pgisle apply -lock-timeout=5m         # waits for another run to end")]
+  $ pgisle apply -lock-timeout=5m         # waits for another run to end
+  $ pgisle apply -reload-pgbouncer        # has PgBouncer read the new files")]
 pub(crate) struct Args {
     /// A plan that plan -out saved.
     #[arg(value_name = "PLANFILE", conflicts_with = "target")]
@@ -58,6 +60,8 @@ pub(crate) struct Args {
     /// Overwrite generated files that were edited by hand.
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    reload: ReloadArgs,
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
@@ -67,6 +71,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         approval: if args.auto_approve { Approval::Given } else { Approval::Yes },
         allow_incomplete: args.allow_incomplete,
         overwrite: args.overwrite,
+        reload: args.reload.clone(),
         ..Change::default()
     };
     let mut project = Project::load(session).await?;

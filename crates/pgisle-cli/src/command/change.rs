@@ -14,6 +14,7 @@ use pgisle_engine::credential::Store;
 use pgisle_engine::event::Event;
 use pgisle_engine::postgres::conninfo::ConnectOptions;
 
+use super::reload::ReloadArgs;
 use crate::console::{Console, Verbosity};
 use crate::exit::Exit;
 use crate::progress::Progress;
@@ -42,6 +43,8 @@ pub(super) struct Change {
     pub(super) allow_incomplete: bool,
     /// Generated files that were edited by hand are overwritten.
     pub(super) overwrite: bool,
+    /// Whether PgBouncer is told of them.
+    pub(super) reload: ReloadArgs,
     /// Only takes away, so that whether the pools fit is not asked.
     pub(super) only_removes: bool,
 }
@@ -205,6 +208,7 @@ impl<'s> Site<'s> {
             Ok(changes) => {
                 files = changes;
                 diagnostics.extend(self.project.refresh_pooler(&applied.credentials).await.err());
+                diagnostics.extend(change.reload.reload(&self.project, &applied.credentials).await);
             }
             Err(diagnostic) => diagnostics.push(diagnostic),
         }

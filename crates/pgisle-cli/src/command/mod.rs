@@ -17,6 +17,7 @@ mod monitor;
 mod output;
 mod plan;
 mod reference;
+mod reload;
 mod restore;
 mod retire;
 mod rotate;

@@ -7,6 +7,7 @@ use pgisle_engine::event::Event;
 use pgisle_engine::rotate;
 
 use super::change::{self, Change, Site};
+use super::reload::ReloadArgs;
 use crate::args::duration;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -42,6 +43,8 @@ pub(crate) struct Args {
     /// With -finish: how long to wait for sessions of the old logins to end.
     #[arg(long, value_name = "DURATION", requires = "finish", default_value = "0s", value_parser = duration::parse)]
     wait: Duration,
+    #[command(flatten)]
+    reload: ReloadArgs,
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
@@ -74,6 +77,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let files = match site.project.write_artifacts(&rotated.credentials, false) {
         Ok(files) => {
             diagnostics.extend(site.project.refresh_pooler(&rotated.credentials).await.err());
+            diagnostics.extend(args.reload.reload(&site.project, &rotated.credentials).await);
             // Only now: whoever is interrupted before this runs the same command again.
             if !args.finish {
                 rotate::publish(&site.request(&change), &rotated)?;

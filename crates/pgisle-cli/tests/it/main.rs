@@ -5,6 +5,7 @@
 
 mod backup;
 mod basics;
+mod bouncer;
 mod budget;
 mod cluster;
 mod cluster_backup;
@@ -16,6 +17,7 @@ mod faults;
 mod program;
 mod recovery;
 mod reference;
+mod reload;
 mod restore;
 mod serve;
 mod split;

@@ -210,6 +210,8 @@ codes! {
         "`pgisle output` without a name lists them.";
     ROTATE_STATE = "PI0607", "the rotation cannot go on",
         "A rotation has two halves: the new login is published, then, once no session uses the old one, the old one is disabled.";
+    ARTIFACT_POOLER = "PI0608", "PgBouncer does not have the generated files",
+        "It was to read them, and cannot be reached, or its aliases lead elsewhere. Copy pgbouncer.ini and userlist.txt to where it reads them, and send it RELOAD.";
 
     // The dev cluster.
     LOCAL_BINARIES = "PI0701", "the PostgreSQL server programs are not installed",

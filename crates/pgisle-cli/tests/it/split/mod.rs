@@ -1,6 +1,5 @@
 //! Splits by the program, while the service writes: killed at every point, and refused before harm.
 
-mod bouncer;
 mod killed;
 mod others;
 mod points;

@@ -9,9 +9,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::process::Child;
 
-use super::bouncer::{Bouncer, free_port};
 use super::killed::{CUTTING, RETURNING, RUNNING};
 use super::stand::{CUTOVER, FINALIZE, NEW, OLD, ROLLBACK, SPEC, Stand, Traffic, assert_same, run_by};
+use crate::bouncer::{Bouncer, free_port};
 use crate::faults::server::{continued, stopped_by};
 use crate::program::Place;
 

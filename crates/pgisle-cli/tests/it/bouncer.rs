@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A free port that is nobody else's in this process.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() * 37 % u32::from(PORTS.end - PORTS.start)).unwrap();
     (0..PORTS.end - PORTS.start)
@@ -39,9 +39,9 @@ struct Running {
 }
 
 /// A PgBouncer that ends with its value.
-pub(super) struct Bouncer {
+pub(crate) struct Bouncer {
     program: PathBuf,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     ini: PathBuf,
     log: PathBuf,
     running: Mutex<Option<Running>>,
@@ -49,7 +49,7 @@ pub(super) struct Bouncer {
 
 impl Bouncer {
     /// Starts it on the generated files of a folder: what they say counts, but where they are and where it listens.
-    pub(super) async fn start(found: &PgBouncer, generated: &Path, folder: &Path, port: u16) -> Self {
+    pub(crate) async fn start(found: &PgBouncer, generated: &Path, folder: &Path, port: u16) -> Self {
         let (ini, log) = (folder.join(format!("pgbouncer-{port}.ini")), folder.join(format!("pgbouncer-{port}.log")));
         let files = generated.join("pgbouncer");
         // The generated file ends in the section that these belong to.
@@ -71,7 +71,7 @@ impl Bouncer {
     }
 
     /// Starts it, as an init system would that knows nothing of what it was doing.
-    pub(super) async fn up(&self) {
+    pub(crate) async fn up(&self) {
         let account = Account::for_servers().unwrap();
         let run = Invocation::new(&self.program).argument(&self.ini).clean_environment().directory("/");
         let process = run.run_as(account.as_ref()).start(&self.log).unwrap();
@@ -86,7 +86,7 @@ impl Bouncer {
     }
 
     /// Kills it by SIGKILL.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(Running { mut process, mut guard }) = self.running.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // The guard first: the number may be somebody else's afterwards.
             for child in [&mut guard, &mut process] {
@@ -97,13 +97,13 @@ impl Bouncer {
     }
 
     /// Has it stand still, or go on: it is there and does not answer.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = self.running.lock().unwrap().as_ref().unwrap().process.id();
         kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
     }
 
     /// How pgisle is told where it is.
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("-pooler=127.0.0.1:{}", self.port)
     }
 }
