@@ -10,6 +10,7 @@ pub mod budget;
 pub mod credential;
 pub mod diagnostic;
 pub mod inventory;
+pub mod load;
 pub mod marker;
 pub mod moment;
 pub mod name;

@@ -30,8 +30,7 @@ const BYTES: &str = "SELECT d.datname::text, CASE WHEN pg_catalog.has_database_p
 /// # Errors
 /// The server was lost or refused.
 pub async fn read(session: &Session) -> Result<Activity, Diagnostic> {
-    let sessions = read_rows(session, SESSIONS, sessions).await;
-    let sessions = sessions.map_err(|error| query_diagnostic("cannot read who is connected", &error))?;
+    let sessions = read_sessions(session).await?;
     Ok(Activity { sessions, bytes: bytes(session).await? })
 }
 
@@ -39,6 +38,15 @@ pub async fn read(session: &Session) -> Result<Activity, Diagnostic> {
 pub(crate) async fn bytes(session: &Session) -> Result<BTreeMap<DatabaseName, Readable<u64>>, Diagnostic> {
     let bytes = read_rows(session, BYTES, read_bytes).await;
     bytes.map_err(|error| query_diagnostic("cannot read the databases' sizes", &error))
+}
+
+/// Looks who is connected, which takes the server some milliseconds, and no more of it.
+///
+/// # Errors
+/// The server was lost or refused.
+pub(crate) async fn read_sessions(session: &Session) -> Result<Vec<Sessions>, Diagnostic> {
+    let sessions = read_rows(session, SESSIONS, sessions).await;
+    sessions.map_err(|error| query_diagnostic("cannot read who is connected", &error))
 }
 
 async fn read_rows<T, C: FromIterator<T>>(

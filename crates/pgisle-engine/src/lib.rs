@@ -11,6 +11,7 @@ pub mod credential;
 pub mod event;
 mod fault;
 pub mod file;
+pub mod load;
 pub mod local;
 pub mod pooler;
 pub mod postgres;

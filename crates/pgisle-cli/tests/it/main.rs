@@ -14,6 +14,7 @@ mod connections;
 mod docs;
 mod examples;
 mod faults;
+mod load;
 mod program;
 mod recovery;
 mod reference;

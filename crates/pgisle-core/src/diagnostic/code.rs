@@ -194,6 +194,12 @@ codes! {
 
     LEAK_SYSTEM = "PI0515", "a service can use the server beyond SQL",
         "A function, catalog or parameter that PostgreSQL keeps for superusers was granted by hand: pg_read_file reads any file of the server, pg_authid holds every password's verifier. The path names the grant; where nothing but a trial has shown it, the trial is in the path.";
+    LOAD_REFUSED = "PI0516", "a load does not fit",
+        "`verify -load` stays below what the server, the logins, the databases and PgBouncer let in, and leaves a tenth of the server's connections to others. What was asked for would not, so nothing was started. The message names the bound; -clients asks for fewer.";
+    LOAD_FAILED = "PI0517", "clients failed under load, or more connections were held than the pools allow",
+        "The services' clients were refused, cut off or kept waiting for a minute, or the server held more connections of the services than PgBouncer's pools have. The detail has the server's words. Compare the PgBouncer that runs with the generated pgbouncer.ini.";
+    LOAD_PARTIAL = "PI0518", "a part of the load was not run",
+        "Without PgBouncer there is nothing to compare with; with a single service there is no neighbour. What was measured is in the report, and what is missing proves nothing.";
 
     // Credentials and artifacts.
     CREDENTIAL_STORE = "PI0601", "the credential store cannot be used",

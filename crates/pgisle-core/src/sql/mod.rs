@@ -8,6 +8,7 @@ mod backup;
 pub mod clone;
 pub mod content;
 pub mod homecoming;
+pub mod load;
 pub mod pooler;
 pub(crate) mod probe;
 pub(crate) mod remedy;

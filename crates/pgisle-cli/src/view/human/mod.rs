@@ -10,6 +10,7 @@ pub(crate) mod explanation;
 pub(crate) mod formatting;
 pub(crate) mod help;
 pub(crate) mod isolation;
+pub(crate) mod load;
 pub(crate) mod plan;
 pub(crate) mod question;
 pub(crate) mod restore;

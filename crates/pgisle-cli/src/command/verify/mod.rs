@@ -1,5 +1,7 @@
 //! `pgisle verify`.
 
+mod load;
+
 use std::path::PathBuf;
 
 use pgisle_core::diagnostic::Diagnostic;
@@ -22,6 +24,12 @@ use crate::view::human;
 ///
 /// Exits with 1 on any leak. What could not be tried is reported as not proved, never as isolated. It leaves nothing behind, and
 /// may run beside live services.
+///
+/// With -load it measures instead: the connections that the server holds, transactions a second and how long clients wait, first
+/// when every client has a connection of its own, then when the same clients come through PgBouncer; and what one service feels of
+/// another that keeps hundreds of transactions open, in a pool that both share and in a pool of its own. It makes nothing and
+/// writes nothing, leaves a tenth of the server's connections to others, and is refused where it would not. It exits with 1 when
+/// a client fails. Where the PgBouncer of the settings does not answer, one is started on this machine for as long as it takes.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -35,7 +43,11 @@ use crate::view::human;
   isolated: 3 services, each alone in its database
 
   $ pgisle verify -static                 # from the catalogs alone; plants nothing, logs in as nobody
-  $ pgisle verify -json -junit=verify.xml")]
+  $ pgisle verify -json -junit=verify.xml
+
+  $ pgisle verify -load                   # as many clients as the pools of all instances hold, 5 s each part
+  $ pgisle verify -load -clients=60 -noisy=400 -duration=20s
+  $ pgisle verify -load -json | jq .load.after.connections")]
 pub(crate) struct Args {
     /// Also write a JUnit report.
     #[arg(long, value_name = "FILE")]
@@ -46,9 +58,14 @@ pub(crate) struct Args {
     /// Prove from the catalogs alone, without logging in as the services.
     #[arg(long = "static", conflicts_with = "no_canary")]
     only_static: bool,
+    #[command(flatten)]
+    load: load::LoadArgs,
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
+    if args.load.load {
+        return load::run(session, &args.load).await;
+    }
     let mut project = Project::load(session).await?;
     let connect = project.connect_options()?.for_purpose("verify");
     let credentials = project.store()?.load().map_err(|error| vec![error.diagnostic()])?;
