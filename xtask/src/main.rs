@@ -47,6 +47,8 @@ enum Bench {
 enum Load {
     /// Moves a service out of a large shared database and back while services write through `PgBouncer`.
     Split(load::Options),
+    /// Nine services with sixty clients each, without pools and with them, and a noisy neighbour.
+    Connections(load::connections::Options),
 }
 
 #[expect(clippy::print_stderr, reason = "a chore talks to whoever runs it")]
@@ -69,6 +71,7 @@ fn run(chore: &Chore) -> anyhow::Result<()> {
         Chore::Bench(Bench::Backup(options)) => bench::backup::run(options),
         Chore::Bench(Bench::Split(options)) => bench::split::run(options),
         Chore::Load(Load::Split(options)) => load::split(options),
+        Chore::Load(Load::Connections(options)) => load::connections::run(options),
         Chore::Ci => ci::run(),
     }
 }

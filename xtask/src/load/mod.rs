@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to whoever runs it")]
 
 mod bystander;
+pub(crate) mod connections;
 mod place;
 
 use std::path::PathBuf;
