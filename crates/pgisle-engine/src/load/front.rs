@@ -95,7 +95,7 @@ pub(super) async fn find(request: &Request<'_>) -> Result<Front, String> {
 /// Starts one of ours, on the files that a spec makes.
 pub(super) async fn private(request: &Request<'_>, spec: &Spec, mut place: Place, because: &str) -> Result<Front, String> {
     let clients = (pgisle_core::load::CLIENTS_MAX + SPARE_CLIENTS).to_string();
-    let roots = server_roots(request)?;
+    let roots = server_roots(request, &place)?;
     let mut settings = vec![("client_tls_sslmode", "disable"), ("max_client_conn", clients.as_str())];
     settings.extend(roots.as_deref().map(|roots| ("server_tls_ca_file", roots)));
     let pooler = place.start(&files(request, spec), settings).await?;
@@ -121,15 +121,17 @@ fn files(request: &Request<'_>, spec: &Spec) -> Vec<Artifact> {
     artifact::generate(spec, &endpoint, request.credentials)
 }
 
-/// The file of the authorities that PgBouncer checks the server's certificate with, where it is to check it.
-fn server_roots(request: &Request<'_>) -> Result<Option<String>, String> {
+/// The file of the authorities that PgBouncer checks the server's certificate with, where it is to check it: a copy, because it may
+/// run as another account than we.
+fn server_roots(request: &Request<'_>, place: &Place) -> Result<Option<String>, String> {
     if !matches!(request.services.tls.mode(), SslMode::VerifyCa | SslMode::VerifyFull) {
         return Ok(None);
     }
     let given = request.spec.settings.postgres_sslrootcert.clone();
     let file = given.ok_or("a PgBouncer of ours checks the server's certificate only with postgres_sslrootcert")?;
-    let absolute = request.project.join(&file).canonicalize();
-    absolute.map(|path| Some(path.display().to_string())).map_err(|error| format!("\"{file}\" cannot be found: {error}"))
+    let text =
+        std::fs::read_to_string(request.project.join(&file)).map_err(|error| format!("\"{file}\" cannot be read: {error}"))?;
+    place.keep("roots.crt", &text).map(|path| Some(path.display().to_string()))
 }
 
 pub(super) fn no_password(service: &Service) -> String {

@@ -55,15 +55,20 @@ impl Place {
         Ok(Self { folder, account, program, guard: None, _lock: lock })
     }
 
+    /// Puts a file where PgBouncer can read it, whoever else can.
+    pub(super) fn keep(&self, name: &str, text: &str) -> Result<PathBuf, String> {
+        let path = self.folder.join(name);
+        server::write_private(&path, text, self.account.as_ref()).map_err(words)?;
+        Ok(path)
+    }
+
     /// Starts PgBouncer on generated files, in place of one that runs here already.
     pub(super) async fn start(&mut self, artifacts: &[Artifact], settings: Vec<(&str, &str)>) -> Result<Pooler, String> {
         let written = |name: &'static str| -> Result<PathBuf, String> {
             let found = artifacts.iter().find(|artifact| Path::new(&artifact.path).file_name().is_some_and(|last| last == name));
             let content = found.and_then(|artifact| artifact.content.as_ref());
             let content = content.ok_or_else(|| format!("{name} cannot be made, because a login's password is not known here"))?;
-            let path = self.folder.join(format!("wanted-{name}"));
-            server::write_private(&path, content.expose(), self.account.as_ref()).map_err(words)?;
-            Ok(path)
+            self.keep(&format!("wanted-{name}"), content.expose())
         };
         let (ini, userlist) = (written("pgbouncer.ini")?, written("userlist.txt")?);
         self.release();
