@@ -45,6 +45,7 @@ const CODE_GROUPS: &[(&str, &str)] = &[
     ("PI09", "pgisle itself"),
     ("PI10", "Splitting the shared database"),
     ("PI11", "Watching"),
+    ("PI12", "What the doctor finds"),
 ];
 
 fn is_stale(page: &Page) -> Result<bool> {

@@ -93,6 +93,8 @@ const TABLE: &[(&[Code], Exit)] = &[
             Code::SERVER_VERSION,
             Code::PLAN_STANDBY,
             Code::LOCAL_STATE,
+            Code::DOCTOR_NAME,
+            Code::DOCTOR_STRANGER,
         ],
         Exit::Unavailable,
     ),

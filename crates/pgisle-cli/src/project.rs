@@ -162,6 +162,11 @@ impl Project {
         Ok(())
     }
 
+    /// Where services are still at home, as far as that was learnt.
+    pub(crate) fn homes(&self) -> &BTreeMap<ServiceName, DatabaseName> {
+        &self.homes
+    }
+
     /// Where the credentials are kept.
     pub(crate) fn store(&self) -> Result<Store, Vec<Diagnostic>> {
         let settings = &self.spec.settings;

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod budget;
 pub mod credential;
 pub mod diagnostic;
+pub mod doctor;
 pub mod inventory;
 pub mod load;
 pub mod marker;

@@ -16,3 +16,9 @@ pub fn now() -> Moment {
 pub fn now_rfc3339() -> String {
     now().to_string()
 }
+
+/// The present moment, milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod backup;
 pub mod clock;
 pub mod credential;
+pub mod doctor;
 pub mod event;
 mod fault;
 pub mod file;

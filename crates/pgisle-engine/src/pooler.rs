@@ -39,7 +39,7 @@ const CONSOLE_GAP: Duration = Duration::from_millis(100);
 const REDIRECT_TIMEOUT: Duration = CONSOLE_TIMEOUT.saturating_mul(2);
 
 /// Why something could not be said.
-const SILENT: &str = "it does not answer";
+pub(crate) const SILENT: &str = "it does not answer";
 
 /// How to talk to PgBouncer's console.
 #[derive(Debug, Clone)]
@@ -326,23 +326,36 @@ pub(crate) async fn reach(poolers: &[PoolerConsole], occasion: &Occasion) -> Res
 }
 
 /// Why a console cannot be used.
-struct Unusable {
-    reason: String,
+pub(crate) struct Unusable {
+    /// In words.
+    pub(crate) reason: String,
     /// Nothing listens there, so nobody is held up there.
     is_gone: bool,
 }
 
 async fn connect(console: &PoolerConsole) -> Result<tokio_postgres::Client, Unusable> {
     let unusable = |reason: String| Unusable { reason, is_gone: false };
+    let client = open(console, "pgbouncer").await?;
+    match tokio::time::timeout(CONSOLE_TIMEOUT, client.simple_query("SHOW VERSION")).await {
+        Ok(Ok(version)) if version.iter().any(|one| matches!(one, SimpleQueryMessage::Row(_))) => Ok(client),
+        Ok(Ok(_)) => Err(unusable("it is not PgBouncer's, for it does not say its version".to_owned())),
+        Ok(Err(error)) => Err(Unusable { reason: describe(&error), is_gone: is_refused(&error) }),
+        Err(_) => Err(unusable(SILENT.to_owned())),
+    }
+}
+
+/// Goes through PgBouncer to one of its aliases, as whoever the address says.
+pub(crate) async fn open(console: &PoolerConsole, alias: &str) -> Result<tokio_postgres::Client, Unusable> {
+    let unusable = |reason: String| Unusable { reason, is_gone: false };
     let mut config = tokio_postgres::Config::new();
-    config.host(&console.host).port(console.port).user(&console.user).password(console.password.expose()).dbname("pgbouncer");
+    config.host(&console.host).port(console.port).user(&console.user).password(console.password.expose()).dbname(alias);
     config.application_name("pgisle").connect_timeout(CONSOLE_TIMEOUT);
     let mode = if console.is_encrypted { DriverSslMode::Require } else { DriverSslMode::Disable };
     let tls = if console.is_encrypted { TlsOptions::new(SslMode::Require, Roots::Default, None) } else { TlsOptions::disabled() };
     let connector = tls.connector().map_err(|error| unusable(format!("TLS cannot be prepared: {error}")))?;
     config.ssl_mode(mode);
     let attempt = async {
-        let client = match connector {
+        Ok::<_, tokio_postgres::Error>(match connector {
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
                 tokio::spawn(connection);
@@ -353,13 +366,10 @@ async fn connect(console: &PoolerConsole) -> Result<tokio_postgres::Client, Unus
                 tokio::spawn(connection);
                 client
             }
-        };
-        let version = client.simple_query("SHOW VERSION").await?;
-        Ok::<_, tokio_postgres::Error>((client, version.iter().any(|one| matches!(one, SimpleQueryMessage::Row(_)))))
+        })
     };
     match tokio::time::timeout(CONSOLE_TIMEOUT, attempt).await {
-        Ok(Ok((client, true))) => Ok(client),
-        Ok(Ok((_, false))) => Err(unusable("it is not PgBouncer's, for it does not say its version".to_owned())),
+        Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) => Err(Unusable { reason: describe(&error), is_gone: is_refused(&error) }),
         Err(_) => Err(unusable(SILENT.to_owned())),
     }

@@ -15,6 +15,8 @@ pub enum ServerCertificate {
     Valid,
     /// As the valid one, and its time is over.
     Expired,
+    /// As the valid one, and its time has not come.
+    NotYetValid,
     /// As the valid one, for another host.
     WrongHost,
 }
@@ -44,10 +46,14 @@ impl Tls {
 
         let tls = Self { folder: folder.to_owned(), issuer };
         let names = match certificate {
-            ServerCertificate::Valid | ServerCertificate::Expired => ["localhost", "127.0.0.1"],
+            ServerCertificate::Valid | ServerCertificate::Expired | ServerCertificate::NotYetValid => ["localhost", "127.0.0.1"],
             ServerCertificate::WrongHost => ["elsewhere.example", "192.0.2.1"],
         };
-        let params = parameters(names[0], &names, ExtendedKeyUsagePurpose::ServerAuth, certificate == ServerCertificate::Expired);
+        let mut params =
+            parameters(names[0], &names, ExtendedKeyUsagePurpose::ServerAuth, certificate == ServerCertificate::Expired);
+        if certificate == ServerCertificate::NotYetValid {
+            params.not_before = rcgen::date_time_ymd(2119, 1, 1);
+        }
         let key = tls.issue("server", params).key;
         nursery::give(&key);
         tls

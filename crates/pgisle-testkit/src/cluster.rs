@@ -284,6 +284,16 @@ impl Cluster {
         connect(&self.config(user, password, database)).await
     }
 
+    /// Connects as somebody to whatever listens on another port here, such as a pooler before this server.
+    ///
+    /// # Errors
+    /// When it cannot be reached or refuses.
+    pub async fn connect_through(&self, port: u16, user: &str, password: &str, database: &str) -> Result<Client, Error> {
+        let mut config = Config::new();
+        config.host(self.host()).port(port).user(user).password(password).dbname(database).connect_timeout(server::PATIENCE);
+        connect(&config).await
+    }
+
     /// Runs statements as the superuser in database `postgres` and gives the rows back as `psql -tA` would: columns between bars,
     /// one row a line, NULL empty.
     ///

@@ -8,6 +8,7 @@ mod change;
 mod completions;
 mod destroy;
 mod dev;
+mod doctor;
 mod explain;
 mod fmt;
 mod import;
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Status(status::Args),
     Monitor(monitor::Args),
+    Doctor(doctor::Args),
     Serve(serve::Args),
     Budget(budget::Args),
     Split(split::Args),
@@ -90,6 +92,7 @@ const NAMES: &[&str] = &[
     "verify",
     "status",
     "monitor",
+    "doctor",
     "serve",
     "budget",
     "split",
@@ -128,6 +131,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Status(_) => "status",
             Self::Monitor(_) => "monitor",
+            Self::Doctor(_) => "doctor",
             Self::Serve(_) => "serve",
             Self::Budget(_) => "budget",
             Self::Split(_) => "split",
@@ -169,6 +173,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Verify(args) => wait(verify::run(session, &args)),
         Command::Status(args) => wait(status::run(session, &args)),
         Command::Monitor(args) => until_stopped(monitor::run(session, &args)),
+        Command::Doctor(args) => wait(doctor::run(session, &args)),
         Command::Serve(args) => until_stopped(serve::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Split(args) => wait(split::run(session, &args)),

@@ -12,6 +12,7 @@ mod cluster_backup;
 mod components;
 mod connections;
 mod docs;
+mod doctor;
 mod examples;
 mod faults;
 mod load;

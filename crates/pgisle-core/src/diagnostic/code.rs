@@ -1,7 +1,8 @@
 //! The table of diagnostic codes. A code, once released, keeps its meaning for good; `pgisle explain` prints this table.
 //!
 //! Ranges: `PI01` spec · `PI02` connecting and TLS · `PI03` planning · `PI04` applying · `PI05` isolation leaks · `PI06`
-//! credentials and artifacts · `PI07` the dev cluster · `PI08` backup and restore · `PI09` faults of pgisle itself · `PI10` splitting · `PI11` watching.
+//! credentials and artifacts · `PI07` the dev cluster · `PI08` backup and restore · `PI09` faults of pgisle itself · `PI10` splitting · `PI11` watching · `PI12` what the doctor
+//! finds.
 
 use std::fmt;
 
@@ -367,6 +368,35 @@ codes! {
         "Another program has the port, or the address is none of this machine's. Choose another one with -listen.";
     WATCH_TOKEN = "PI1103", "who may see the page is not settled",
         "On any other address than this machine's own, pgisle serves only those who know a token. It comes from a file of mode 0600, or from the environment variable PGISLE_SERVE_TOKEN, and has 16 characters at least.";
+
+    DOCTOR_NAME = "PI1201", "the host's name leads nowhere",
+        "Neither DNS nor /etc/hosts knows the name in postgres_host, so there is no address to connect to. It may be mistyped, or known only inside of another network.";
+    DOCTOR_STRANGER = "PI1202", "something else than PostgreSQL answers",
+        "The port takes connections, and what is behind it does not speak PostgreSQL's protocol, or ends them at once: a web server, a proxy with nothing behind it, another database. postgres_port is probably another one.";
+    DOCTOR_EXPOSED = "PI1203", "others can read a file with a password in it",
+        "A generated file that holds passwords is readable by other accounts of this machine. pgisle writes them with mode 0600. Take the rights away, and if others can have read it, rotate.";
+    DOCTOR_STALE = "PI1204", "generated files are out of date",
+        "The files in generated/ are not what this spec and these logins would make. Services that are deployed with them may use old names, limits or passwords. pgisle apply writes them.";
+    DOCTOR_SETTING = "PI1205", "a setting of the server is in the way",
+        "The server runs, and one of its settings will do harm: a line of pg_hba.conf that it cannot read, a change that waits for a restart, a wal_level that a split cannot use, or a safeguard that is off.";
+    DOCTOR_EXTENSION = "PI1206", "an extension and the server do not go together",
+        "An extension was created in a database, and the server's machine has another version of it, or its library or its files are gone, as after an upgrade of the system without the extension's package.";
+    DOCTOR_COLLATION = "PI1207", "the system sorts otherwise than when the indexes were made",
+        "The C library or ICU of the server's machine is of another version than when the database was made, as after an upgrade of the operating system or a restore of the files elsewhere. Indexes on texts may be wrong until they are made anew.";
+    DOCTOR_CONNECTIONS = "PI1208", "connections are running out",
+        "The server, a database or a login has most of its connections in use, or all. Whoever comes next is refused. Smaller pools, or PgBouncer in transaction mode, need fewer; pgisle budget adds them up.";
+    DOCTOR_HELD = "PI1209", "a session holds others up",
+        "A session has a transaction open that others wait for, or that was left open and does nothing. It holds locks, and keeps dead rows from being removed.";
+    DOCTOR_POOLER = "PI1210", "PgBouncer is in the way",
+        "Services come through PgBouncer, and it does not run, does not know a login or an alias, is paused, or has its pool full. Most of the time it runs on older files than those that pgisle has generated.";
+    DOCTOR_CLOCK = "PI1211", "the clocks differ",
+        "The server's clock and this machine's are more than five seconds apart. Times of backups and recoveries are not what they seem then, and certificates begin and end at other times.";
+    DOCTOR_SPACE = "PI1212", "a disk is filling up",
+        "There is little room left on the disk of the server's data or of the backups. A server whose disk is full stops taking writes.";
+    DOCTOR_LOG = "PI1213", "the write-ahead log piles up or is lost",
+        "A replication slot keeps the log for somebody who does not come, or has lost what it needs; or the log cannot be archived, so that the server keeps all of it, and nothing can be recovered to a time since.";
+    DOCTOR_LOGIN = "PI1214", "a service does not get into its database",
+        "The service's login, with the password that pgisle has stored, was refused by the server. The server's words tell why; most of the time pgisle apply puts right what someone has changed.";
 }
 
 /// All codes, in order.

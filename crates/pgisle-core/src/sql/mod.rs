@@ -7,6 +7,7 @@
 mod backup;
 pub mod clone;
 pub mod content;
+pub(crate) mod doctor;
 pub mod homecoming;
 pub mod load;
 pub mod pooler;

@@ -5,10 +5,11 @@ use std::io;
 use std::time::Duration;
 
 use pgisle_core::diagnostic::{Code, Diagnostic};
+use pgisle_core::doctor::Refusal;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::conninfo::ConnectOptions;
-use super::tls::{self, TlsFileError};
+use super::tls::{self, TlsFileError, TlsTrouble};
 
 /// Why there is no session. No variant holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,8 @@ pub enum ConnectError {
     Tls {
         /// Host and port.
         endpoint: String,
+        /// What kind of trouble it is.
+        trouble: TlsTrouble,
         /// What is wrong, as a sentence.
         detail: String,
         /// What to do.
@@ -117,7 +120,7 @@ impl ConnectError {
         }
         if let Some(rustls_error) = rustls_error(&error) {
             let (detail, hint) = tls::explain(rustls_error);
-            return Self::Tls { endpoint, detail, hint };
+            return Self::Tls { endpoint, trouble: TlsTrouble::of(rustls_error), detail, hint };
         }
         // The library's kinds are private; its texts are all that tells them apart.
         let text = error.to_string();
@@ -125,6 +128,7 @@ impl ConnectError {
         match (text.as_str(), cause.as_str()) {
             ("error performing TLS handshake", "server does not support TLS") => Self::Tls {
                 endpoint,
+                trouble: TlsTrouble::Absent,
                 detail: "The server does not offer TLS.".to_owned(),
                 hint: Some(
                     "Switch ssl on in the server's configuration, or, where the network is trusted, give postgres_sslmode = \
@@ -133,7 +137,8 @@ impl ConnectError {
                 ),
             },
             ("error performing TLS handshake", _) => {
-                Self::Tls { endpoint, detail: format!("The handshake failed: {cause}."), hint: None }
+                let detail = format!("The handshake failed: {cause}.");
+                Self::Tls { endpoint, trouble: TlsTrouble::Other, detail, hint: None }
             }
             ("invalid configuration", "password missing") => {
                 Self::auth(options, "The server asks for a password.".to_owned(), None)
@@ -197,6 +202,27 @@ impl ConnectError {
             | Self::TlsFile(_)
             | Self::Pooled { .. }
             | Self::Version { .. } => None,
+        }
+    }
+
+    /// Which kind of refusal it is, for whoever says what to do about it.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Refused { .. } => Refusal::Refused,
+            Self::Timeout { .. } => Refusal::Silent,
+            Self::Pooled { .. } => Refusal::Stranger,
+            Self::Tls { trouble, .. } => match trouble {
+                TlsTrouble::Absent => Refusal::TlsAbsent,
+                TlsTrouble::Authority => Refusal::TlsAuthority,
+                TlsTrouble::Name => Refusal::TlsName,
+                TlsTrouble::Expired => Refusal::TlsExpired,
+                TlsTrouble::Early => Refusal::TlsEarly,
+                TlsTrouble::Other => Refusal::Other,
+            },
+            Self::Auth { detail, had_password, sqlstate, .. } => Refusal::of(sqlstate.as_deref(), detail, *had_password),
+            Self::Database { detail, .. } | Self::TooMany { detail, .. } => Refusal::of(self.sqlstate(), detail, true),
+            Self::TlsFile(_) | Self::Version { .. } | Self::Protocol { .. } => Refusal::Other,
         }
     }
 

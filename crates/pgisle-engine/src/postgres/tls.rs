@@ -340,6 +340,36 @@ const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.
 /// `id-at-commonName`.
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
+/// What kind of trouble with TLS it is, as far as something else is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsTrouble {
+    /// The server does not offer it.
+    Absent,
+    /// Its certificate is signed by somebody unknown.
+    Authority,
+    /// Its certificate is another host's.
+    Name,
+    /// Its certificate's time is over.
+    Expired,
+    /// Its certificate's time has not come.
+    Early,
+    /// Anything else.
+    Other,
+}
+
+impl TlsTrouble {
+    pub(super) fn of(error: &rustls::Error) -> Self {
+        let rustls::Error::InvalidCertificate(certificate) = error else { return Self::Other };
+        match certificate {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::Early,
+            CertificateError::UnknownIssuer => Self::Authority,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::Name,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What is wrong with the handshake, as a sentence and what to do about it.
 pub(super) fn explain(error: &rustls::Error) -> (String, Option<String>) {
     let rustls::Error::InvalidCertificate(certificate) = error else { return explain_alert(error) };

@@ -6,6 +6,7 @@ pub(crate) mod budget;
 pub(crate) mod cluster;
 pub(crate) mod dev;
 pub(crate) mod diagnostic;
+pub(crate) mod doctor;
 pub(crate) mod explanation;
 pub(crate) mod formatting;
 pub(crate) mod help;

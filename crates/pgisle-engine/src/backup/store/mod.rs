@@ -77,6 +77,15 @@ impl BackupStore {
         }
     }
 
+    /// The folder, where it is one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        match &self.base {
+            Base::Directory(directory) => Some(directory.root()),
+            Base::S3(_) => None,
+        }
+    }
+
     /// Reads a small object whole; none when it is not there.
     ///
     /// # Errors
