@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pgisle_core::diagnostic::Diagnostic;
+use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::doctor::{Check, Checked, Checkup};
 use pgisle_engine::doctor::{self, Patient};
 
@@ -51,7 +51,10 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let checkup = match Project::load(session).await {
         Ok(project) => look(session, args, project).await?,
         // The first check is the one of the files; nothing else can be looked at without them.
-        Err(found) => Checkup::new(vec![Checked::new(Check::Files, "they cannot be used", found)], "the files cannot be used"),
+        Err(found) if !is_about_the_server(&found) => {
+            Checkup::new(vec![Checked::new(Check::Files, "they cannot be used", found)], "the files cannot be used")
+        }
+        Err(found) => Checkup::new(vec![unreachable(found)], "port failed"),
     };
     Ok(Report::new().human(human::doctor::checkup(&checkup)).told().member("checkup", &checkup).diagnostics(checkup.diagnostics()))
 }
@@ -63,8 +66,14 @@ async fn look(session: &Session, args: &Args, mut project: Project) -> Result<Ch
         change::services(&project, &args.services)?
     };
     let mut findings = Vec::new();
-    let connect = project.connect_options().map_err(|found| findings.extend(found)).ok();
-    let connect = connect.map(|options| doctor::bounded(&options));
+    let (connect, unreachable) = match project.connect_options() {
+        Ok(options) => (Some(doctor::bounded(&options)), None),
+        Err(found) if is_about_the_server(&found) => (None, Some(unreachable(found))),
+        Err(found) => {
+            findings.extend(found);
+            (None, None)
+        }
+    };
     let credentials = match project.store() {
         Ok(store) => store.load().map_err(|error| findings.push(error.diagnostic())).ok(),
         Err(found) => {
@@ -93,6 +102,7 @@ async fn look(session: &Session, args: &Args, mut project: Project) -> Result<Ch
         services: project.spec.services.values().filter(|service| chosen.contains(&service.name)).collect(),
         credentials: credentials.as_ref(),
         connect: connect.as_ref(),
+        unreachable,
         is_dev: project.is_dev(),
         poolers,
         pooler_folder: folder.join("pgbouncer").display().to_string(),
@@ -101,4 +111,13 @@ async fn look(session: &Session, args: &Args, mut project: Project) -> Result<Ch
         parallelism: usize::from(session.global.parallelism),
     };
     Ok(Box::pin(doctor::examine(&patient, files)).await)
+}
+
+/// Whether it is the private cluster that is not there, and not the files that are wrong.
+fn is_about_the_server(found: &[Diagnostic]) -> bool {
+    found.iter().any(|finding| finding.code == Code::LOCAL_STATE)
+}
+
+fn unreachable(found: Vec<Diagnostic>) -> Checked {
+    Checked::new(Check::Port, "there is no private cluster to reach", found)
 }

@@ -8,7 +8,7 @@ use pgisle_core::credential::Credentials;
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::doctor::{Check, Checked, Disk, space};
 
-use super::Patient;
+use super::{Patient, counted};
 use crate::artifact::{self, Change, ChangeKind};
 use crate::backup::catalog;
 
@@ -49,7 +49,7 @@ pub fn files(mut findings: Vec<Diagnostic>, credentials: Option<&Credentials>, f
     findings.extend(artifact::diagnostics(folder, changes).into_iter().map(|finding| finding.command("pgisle apply -overwrite")));
     let logins = credentials.map_or_else(
         || "the store cannot be read".to_owned(),
-        |all| format!("logins of {} services in the store", all.services.len()),
+        |all| format!("logins of {} in the store", counted(all.services.len(), "service", "services")),
     );
     Checked::new(Check::Files, format!("{} generated, {logins}", changes.len()), findings)
 }

@@ -36,6 +36,8 @@ pub struct Patient<'a> {
     pub credentials: Option<&'a Credentials>,
     /// How the administrator reaches the server, [`bounded`]; none when that cannot be told.
     pub connect: Option<&'a ConnectOptions>,
+    /// What is wrong, where it is known beforehand that the server cannot be reached.
+    pub unreachable: Option<Checked>,
     /// Whether it is the private cluster.
     pub is_dev: bool,
     /// The consoles of every `PgBouncer`; none when services come through none.
@@ -82,6 +84,9 @@ pub async fn examine(patient: &Patient<'_>, files: Checked) -> Checkup {
             }
         }
         because = why(&checks);
+    } else if let Some(unreachable) = &patient.unreachable {
+        checks.push(unreachable.clone());
+        because = why(&checks);
     }
     checks.push(client_programs(major).await);
     checks.extend(Box::pin(pooler::look(patient)).await);
@@ -124,6 +129,11 @@ async fn place_of(options: &ConnectOptions, is_dev: bool) -> Place {
         user: options.user.to_string(),
         database: options.database.to_string(),
     }
+}
+
+/// `1 alias`, `2 aliases`.
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// Asks one thing whose answer is a JSON document.

@@ -11,7 +11,7 @@ use pgisle_core::spec::Service;
 use pgisle_core::sql::pooler::{SHOW_DATABASES, SHOW_POOLS};
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-use super::{Patient, reach};
+use super::{Patient, counted, reach};
 use crate::pooler::{PoolerConsole, SILENT, open};
 use crate::postgres::connect::describe;
 
@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn look(patient: &Patient<'_>) -> Vec<Checked> {
     if !patient.spec.settings.enable_pgbouncer {
         return [Check::Pooler, Check::Pooled].map(|check| Checked::skipped(check, "enable_pgbouncer is false")).to_vec();
+    }
+    if patient.unreachable.is_some() {
+        return [Check::Pooler, Check::Pooled].map(|check| Checked::skipped(check, "port failed")).to_vec();
     }
     if patient.poolers.is_empty() {
         return [Check::Pooler, Check::Pooled].map(|check| Checked::skipped(check, "its login was not made yet")).to_vec();
@@ -65,8 +68,11 @@ pub(super) async fn look(patient: &Patient<'_>) -> Vec<Checked> {
         passed += findings.iter().filter(|finding| finding.is_none()).count();
         through.extend(findings.into_iter().flatten());
     }
-    let seen =
-        if found.is_empty() { format!("{aliases} aliases lead where they should") } else { format!("{} wrong", found.len()) };
+    let seen = if found.is_empty() {
+        format!("led as they should: {}", counted(aliases, "alias", "aliases"))
+    } else {
+        format!("{} wrong", found.len())
+    };
     let pooler = Checked::new(Check::Pooler, seen, found);
     if tried == 0 && pooler.findings.is_empty() {
         return vec![pooler, Checked::skipped(Check::Pooled, "the file has no service")];

@@ -8,7 +8,7 @@ use pgisle_core::doctor::{
     log, settings, space,
 };
 
-use super::{Patient, document, login};
+use super::{Patient, counted, document, login};
 use crate::clock::now_ms;
 use crate::postgres::{ConnectOptions, Session, inspect_shared};
 
@@ -40,7 +40,11 @@ pub(super) async fn look(patient: &Patient<'_>, connect: &ConnectOptions, place:
     checks.push(look_at_settings(patient, session, &facts).await);
     checks.push(Box::pin(look_at_extensions(patient, connect, session, &facts)).await);
     let versions = facts.databases.iter().filter(|database| database.collation_made.is_some()).count();
-    checks.push(Checked::new(Check::Collations, format!("{versions} databases with a version"), collations(&facts)));
+    checks.push(Checked::new(
+        Check::Collations,
+        format!("{} with a version", counted(versions, "database", "databases")),
+        collations(&facts),
+    ));
     let sessions: u32 = facts.databases.iter().map(|database| database.sessions).sum();
     let seen = format!("{sessions} of {} in use", facts.usable_connections);
     checks.push(Checked::new(Check::Connections, seen, connections(&facts)));
@@ -51,7 +55,7 @@ pub(super) async fn look(patient: &Patient<'_>, connect: &ConnectOptions, place:
     checks.push(Checked::new(Check::Clock, seen, finding.into_iter().collect()));
     checks.push(look_at_disk(place, &facts));
     let archive = if facts.archive.is_on { "archived" } else { "not archived" };
-    checks.push(Checked::new(Check::Log, format!("{archive}, {} slots", facts.slots.len()), log(&facts)));
+    checks.push(Checked::new(Check::Log, format!("{archive}, {}", counted(facts.slots.len(), "slot", "slots")), log(&facts)));
     checks
 }
 
@@ -83,10 +87,11 @@ async fn look_at_extensions(patient: &Patient<'_>, connect: &ConnectOptions, ses
     let (count, databases) = (all.iter().map(|(_, found)| found.len()).sum::<usize>(), all.len());
     let findings = extensions(session.server_version_num() / 10_000, &all);
     let libraries = if facts.is_superuser { "" } else { "; whether their libraries are there only a superuser sees" };
+    let databases = counted(databases, "database", "databases");
     match unread.first() {
-        Some(reason) if databases == 0 => Checked::skipped(Check::Extensions, reason.clone()),
-        Some(reason) => Checked::new(Check::Extensions, format!("{count} in {databases} databases; {reason}"), findings),
-        None => Checked::new(Check::Extensions, format!("{count} in {databases} databases{libraries}"), findings),
+        Some(reason) if all.is_empty() => Checked::skipped(Check::Extensions, reason.clone()),
+        Some(reason) => Checked::new(Check::Extensions, format!("{count} in {databases}; {reason}"), findings),
+        None => Checked::new(Check::Extensions, format!("{count} in {databases}{libraries}"), findings),
     }
 }
 

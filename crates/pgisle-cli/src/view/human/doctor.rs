@@ -25,12 +25,15 @@ pub(crate) fn checkup(checkup: &Checkup) -> String {
 
 fn row(checked: &Checked) -> Vec<String> {
     let Checked { check, outcome, seen, findings: _ } = checked;
-    let outcome = match outcome {
-        Outcome::Ok => paint(GOOD, "ok"),
-        Outcome::Skipped => paint(FAINT, "-"),
-        Outcome::Warning => paint(CHANGE, "warning"),
-        Outcome::Failed => paint(BAD, "failed"),
+    let (tone, word) = match outcome {
+        Outcome::Ok => (GOOD, "ok"),
+        Outcome::Skipped => (FAINT, "-"),
+        Outcome::Warning => (CHANGE, "warning"),
+        Outcome::Failed => (BAD, "failed"),
     };
+    // As wide as it can get, so that a line looks the same whatever came of the others.
+    let gap = " ".repeat("warning".len().saturating_sub(word.len()));
+    let outcome = format!("{}{gap}", paint(tone, word));
     vec![check.as_str().to_owned(), outcome, harmless(seen)]
 }
 
