@@ -270,6 +270,7 @@ async fn every_command_speaks_json() {
     assert_eq!(document(&place, &["plan"])["plan"]["changes"]["add"], 0);
     assert_eq!(document(&place, &["status"])["status"]["services"][0]["state"], "ready");
     assert!(document(&place, &["budget"])["budget"]["server"]["headroom"].is_i64());
+    assert_eq!(document(&place, &["doctor"])["checkup"]["checks"][0]["check"], "files");
     assert_eq!(document(&place, &["rotate", "-all"])["services"], serde_json::json!(["billing", "orders"]));
     assert_eq!(document(&place, &["plan", "-target=nothing"])["diagnostics"][0]["code"], "PI0309");
     assert_eq!(document(&place, &["destroy", "-target=service.orders"])["diagnostics"][0]["code"], "PI0409");

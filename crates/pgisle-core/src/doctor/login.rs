@@ -163,6 +163,15 @@ pub fn stranger(place: &str, seen: &str) -> Diagnostic {
         .hint("Correct postgres_host and postgres_port. Where the port is said:")
 }
 
+/// The finding for something that takes a connection and then says nothing.
+#[must_use]
+pub fn mute(place: &str, port: u16, waited_s: u64) -> Diagnostic {
+    Diagnostic::error(Code::DOCTOR_STRANGER, format!("what takes connections at {place} says nothing"))
+        .detail(format!("It was waited for {waited_s} s."))
+        .hint("A server that hangs looks like this, and so does something that is not PostgreSQL. Who it is, on its machine:")
+        .command(format!("sudo ss -ltnp 'sport = :{port}'"))
+}
+
 fn as_superuser(finding: Diagnostic, statement: &str) -> Diagnostic {
     finding.command(format!("sudo -u postgres psql -c {}", shell(statement)))
 }

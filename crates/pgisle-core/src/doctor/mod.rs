@@ -22,7 +22,7 @@ pub use facts::{
     ServerFacts, Upstream,
 };
 pub use log::log;
-pub use login::{Place, Refusal, no_such_host, remedy, stranger};
+pub use login::{Place, Refusal, mute, no_such_host, remedy, stranger};
 pub use pooler::{AliasFacts, PoolerTrouble, PoolerWhere, alias, pooled_login, pooler_down};
 pub use server::{clock, server, settings};
 pub use software::{collations, extensions, programs};

@@ -59,7 +59,7 @@ pub(super) async fn backups(patient: &Patient<'_>) -> Checked {
     let Some(store) = patient.backups else { return Checked::skipped(Check::Backups, "the store's settings cannot be used") };
     let listing = match tokio::time::timeout(STORE_PATIENCE, catalog::list(store, None)).await {
         Ok(Ok(listing)) => listing,
-        Ok(Err(error)) => return Checked::failed(Check::Backups, error.diagnostic()),
+        Ok(Err(error)) => return Checked::failed(Check::Backups, out_of_the_way(error.diagnostic(), store.folder())),
         Err(_) => {
             let finding = Diagnostic::error(Code::BACKUP_STORE, "the backup store does not answer");
             return Checked::failed(Check::Backups, finding.detail(format!("It was asked at {}.", store.location())));
@@ -88,6 +88,17 @@ pub(super) async fn backups(patient: &Patient<'_>) -> Checked {
     match disk("the backups", folder) {
         Some(disk) => Checked::new(Check::Backups, format!("{seen}, {}", disk.seen()), space(&disk).into_iter().collect()),
         None => Checked::new(Check::Backups, seen, Vec::new()),
+    }
+}
+
+/// A file where a folder should be is the one thing that a command mends.
+fn out_of_the_way(finding: Diagnostic, root: Option<&Path>) -> Diagnostic {
+    let obstacle = root.and_then(|root| root.ancestors().map(or_here).find(|path| path.exists())).filter(|path| !path.is_dir());
+    match obstacle {
+        Some(file) => finding
+            .hint("A file stands where the folder should be. Move it away, or name another place in backup_storage_path:")
+            .command(format!("mv {} {}", shell(file), shell(&file.with_extension("aside")))),
+        None => finding,
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pgisle_core::diagnostic::Diagnostic;
-use pgisle_core::doctor::{Check, Checked, Place, Refusal, no_such_host, remedy, stranger};
+use pgisle_core::doctor::{Check, Checked, Place, Refusal, mute, no_such_host, remedy, stranger};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
@@ -111,19 +111,22 @@ async fn protocol<S: AsyncRead + AsyncWrite + Unpin>(
         let length = stream.read(&mut answer).await?;
         Ok::<_, io::Error>(answer[..length].to_vec())
     };
-    let strange = match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(answer)) if answer == b"S" || answer == b"N" => None,
-        Ok(Ok(answer)) if answer.is_empty() => {
+    let Ok(answered) = tokio::time::timeout(PATIENCE, asked).await else {
+        checks.push(Checked::failed(Check::Protocol, mute(&options.endpoint(), options.port, PATIENCE.as_secs())));
+        return false;
+    };
+    let strange = match answered {
+        Ok(answer) if answer == b"S" || answer == b"N" => None,
+        Ok(answer) if answer.is_empty() => {
             Some("It ends the connection at once, as a proxy does with nothing behind it, or a firewall.".to_owned())
         }
-        Ok(Ok(answer)) => {
+        Ok(answer) => {
             let text: String = String::from_utf8_lossy(&answer).chars().take(SHOWN_CHARS).collect();
             Some(format!("It answers {:?}.", text.trim_end()))
         }
-        Ok(Err(error)) => {
+        Err(error) => {
             Some(format!("It breaks the connection off, as a proxy does with nothing behind it, or a firewall: {error}."))
         }
-        Err(_) => Some(format!("It takes the connection and says nothing within {} s.", PATIENCE.as_secs())),
     };
     let Some(seen) = strange else {
         checks.push(Checked::new(Check::Protocol, "it speaks PostgreSQL's", Vec::new()));

@@ -79,8 +79,8 @@ async fn backups_that_have_no_place_or_no_room() {
     place.file("taken", "a file\n");
     let taken = place.project().join("taken/backups");
     let elsewhere = project(&cluster).variable("PGISLE_VAR_backup_storage_path", &taken.display().to_string());
-    found(&elsewhere, "backups", "failed", "PI0801", "");
-    std::fs::remove_file(place.project().join("taken")).unwrap();
+    let commands = found(&elsewhere, "backups", "failed", "PI0801", "a file stands where the folder should be");
+    shell(&place, &cluster, &commands[0]);
     assert_well(&elsewhere, "backups");
 
     let disk = tempfile::tempdir().unwrap();
@@ -94,10 +94,18 @@ async fn backups_that_have_no_place_or_no_room() {
     let document = checkup(&tight);
     std::fs::remove_file(&ballast).unwrap();
     let after = checkup(&tight);
+    // Also who is root cannot write there then.
+    let remount = Invocation::new("mount").arguments(["-o", "remount,ro"]).argument(disk.path()).run().await;
+    let closed = remount.is_ok().then(|| checkup(&tight));
     let unmounted = std::process::Command::new("umount").arg("-l").arg(disk.path()).status();
     assert!(unmounted.unwrap().success());
     let backups = check(&document, "backups");
     assert_eq!((&backups["outcome"], &backups["findings"][0]["code"]), (&"warning".into(), &"PI1212".into()), "{document:#}");
     assert!(backups["findings"][0]["commands"][0].as_str().unwrap().starts_with("du -xh --max-depth=2 "), "{document:#}");
     assert_eq!(check(&after, "backups")["outcome"], "ok");
+    if let Some(closed) = closed {
+        let backups = check(&closed, "backups");
+        assert_eq!((&backups["outcome"], &backups["findings"][0]["code"]), (&"warning".into(), &"PI0801".into()), "{closed:#}");
+        assert!(backups["findings"][0]["commands"][0].as_str().unwrap().starts_with("sudo install -d -m 700"), "{closed:#}");
+    }
 }

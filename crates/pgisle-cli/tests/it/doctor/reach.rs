@@ -81,3 +81,19 @@ fn a_proxy_with_nothing_behind_it_is_no_postgresql() {
     let place = reaching("127.0.0.1", port);
     found(&place, "protocol", "failed", "PI1202", "as a proxy does with nothing behind it");
 }
+
+#[tokio::test]
+async fn a_server_that_hangs_says_nothing() {
+    let cluster = Cluster::start().await;
+    let place = project(&cluster);
+    let pid_file = std::fs::read_to_string(cluster.data_dir().join("postmaster.pid")).unwrap();
+    let pid = pid_file.lines().next().and_then(|line| line.trim().parse().ok()).and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let document = checkup(&place);
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let finding = &check(&document, "protocol")["findings"][0];
+    assert_eq!(finding["code"], "PI1202", "{document:#}");
+    assert!(finding["summary"].as_str().unwrap().ends_with("says nothing"), "{finding:#}");
+    assert_eq!(finding["commands"][0], format!("sudo ss -ltnp 'sport = :{}'", cluster.port()));
+    assert_well(&place, "administrator");
+}
