@@ -51,6 +51,8 @@ impl PoolerWhere {
 /// An alias as `PgBouncer` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AliasFacts {
+    /// The server that it leads to, as `host port 5432`.
+    pub server: String,
     /// The database that it leads to.
     pub database: String,
     /// Whether clients wait until someone lets them go on.
@@ -151,11 +153,12 @@ pub fn alias(at: &PoolerWhere, name: &str, database: &str, facts: Option<&AliasF
         let finding = error(format!("PgBouncer at {} leads \"{name}\" to database \"{}\"", at.name(), facts.database));
         return Some(at.on_new_files(finding.detail(format!("It should lead to \"{database}\"."))));
     }
-    if facts.waiting > 0 {
+    // Who waits while the pool has room waits for a server that cannot be reached, which a login shows.
+    if facts.waiting > 0 && facts.longest_wait_s > 0 && facts.size.is_none_or(|size| facts.servers >= size) {
         let size = facts.size.map_or_else(String::new, |size| format!(" of {size}"));
         let finding = Diagnostic::warning(Code::DOCTOR_POOLER, format!("the pool of \"{name}\" at {} is full", at.name()));
         let finding = finding.detail(format!(
-            "{} clients wait, the first for {} s; {}{size} connections are in use.",
+            "{} waiting, the first for {} s; {}{size} connections are in use.",
             facts.waiting, facts.longest_wait_s, facts.servers
         ));
         return Some(
@@ -167,11 +170,19 @@ pub fn alias(at: &PoolerWhere, name: &str, database: &str, facts: Option<&AliasF
     None
 }
 
-/// The finding for a service that does not get through.
+/// The finding for a service that does not get through to the server behind.
 #[must_use]
-pub fn pooled_login(at: &PoolerWhere, login: &str, alias: &str, trouble: &PoolerTrouble, words: &str) -> Diagnostic {
+pub fn pooled_login(
+    at: &PoolerWhere,
+    login: &str,
+    alias: &str,
+    server: Option<&str>,
+    trouble: &PoolerTrouble,
+    words: &str,
+) -> Diagnostic {
     let summary = format!("\"{login}\" does not get through PgBouncer at {} to \"{alias}\"", at.name());
-    let finding = Diagnostic::error(Code::DOCTOR_POOLER, summary).detail(sentence(words));
+    let leads = server.map_or_else(String::new, |server| format!(" PgBouncer takes it to {server}."));
+    let finding = Diagnostic::error(Code::DOCTOR_POOLER, summary).detail(format!("{}{leads}", sentence(words)));
     match trouble {
         PoolerTrouble::Userlist | PoolerTrouble::NoAlias => at.on_new_files(finding),
         PoolerTrouble::Full => {
@@ -181,7 +192,7 @@ pub fn pooled_login(at: &PoolerWhere, login: &str, alias: &str, trouble: &Pooler
             .hint("PgBouncer gets no connection to the server: see \"service logins\" and \"connections\" above. Its own view:")
             .command(at.console("SHOW SERVERS")),
         PoolerTrouble::Silent => finding
-            .hint("The server behind it does not answer, or the pool is full. Its own view:")
+            .hint("PgBouncer gets no connection to the server there: it does not run, refuses PgBouncer, or is another one. Its own view:")
             .command(at.console("SHOW POOLS")),
         PoolerTrouble::Other => finding.hint("Its own view:").command(at.console("SHOW POOLS")),
     }

@@ -64,7 +64,7 @@ pub(super) async fn look(patient: &Patient<'_>) -> Vec<Checked> {
             }
         }
         tried += open_ones.len();
-        let findings = pass(patient, pooler, &at, open_ones).await;
+        let findings = pass(patient, pooler, &at, facts.as_ref(), open_ones).await;
         passed += findings.iter().filter(|finding| finding.is_none()).count();
         through.extend(findings.into_iter().flatten());
     }
@@ -84,13 +84,20 @@ pub(super) async fn look(patient: &Patient<'_>) -> Vec<Checked> {
 }
 
 /// Has each service go through, with its stored password.
-async fn pass(patient: &Patient<'_>, pooler: &PoolerConsole, at: &PoolerWhere, services: Vec<&Service>) -> Vec<Option<Diagnostic>> {
+async fn pass(
+    patient: &Patient<'_>,
+    pooler: &PoolerConsole,
+    at: &PoolerWhere,
+    facts: Option<&BTreeMap<String, AliasFacts>>,
+    services: Vec<&Service>,
+) -> Vec<Option<Diagnostic>> {
     let tried = futures_util::stream::iter(services).map(async |service: &Service| {
         let login = &patient.credentials?.services.get(&service.name)?.active;
         let as_service = PoolerConsole { user: login.role.to_string(), password: login.secret.clone(), ..pooler.clone() };
         let words = go_through(&as_service, pooler_alias(service)).await.err()?;
         let trouble = if words == SILENT { PoolerTrouble::Silent } else { PoolerTrouble::of(&words) };
-        Some(pooled_login(at, login.role.as_str(), pooler_alias(service), &trouble, &words))
+        let server = facts.and_then(|facts| facts.get(pooler_alias(service))).map(|alias| alias.server.as_str());
+        Some(pooled_login(at, login.role.as_str(), pooler_alias(service), server, &trouble, &words))
     });
     tried.buffered(patient.parallelism.max(1)).collect().await
 }
@@ -116,6 +123,7 @@ async fn read(client: &Client) -> Result<BTreeMap<String, AliasFacts>, tokio_pos
     let mut aliases: BTreeMap<String, AliasFacts> = BTreeMap::new();
     for row in rows(&client.simple_query(SHOW_DATABASES).await?) {
         let facts = AliasFacts {
+            server: format!("{} port {}", text(row, "host"), text(row, "port")),
             database: text(row, "database").to_owned(),
             is_paused: number(row, "paused") != 0,
             is_disabled: number(row, "disabled") != 0,

@@ -1,9 +1,7 @@
 //! `PgBouncer`, and the services through it.
 
-use std::path::Path;
-
 use pgisle_engine::local::pooler::{self, Pooler, PoolerOptions};
-use pgisle_engine::local::{PgBouncer, find_pgbouncer, server};
+use pgisle_engine::local::{PgBouncer, find_pgbouncer, find_pgbouncers, server};
 use pgisle_engine::process::Account;
 use pgisle_testkit::Cluster;
 
@@ -21,7 +19,10 @@ struct Site {
 
 impl Site {
     async fn new() -> Option<Self> {
-        let program = find_pgbouncer().await?;
+        Self::on(find_pgbouncer().await?).await
+    }
+
+    async fn on(program: PgBouncer) -> Option<Self> {
         let cluster = Cluster::start().await;
         let port = server::free_port().unwrap();
         let place = project(&cluster).variable("PGISLE_VAR_pgbouncer_port", &port.to_string());
@@ -90,9 +91,20 @@ impl Drop for Site {
     }
 }
 
+/// With every version that is installed: they say the same in other words.
 #[tokio::test]
 async fn a_pooler_that_is_down_or_runs_on_other_files() {
-    let Some(site) = Site::new().await else { pgisle_testkit::skip!("PgBouncer or psql is not installed") };
+    let programs = find_pgbouncers().await;
+    if programs.is_empty() {
+        pgisle_testkit::skip!("PgBouncer is not installed");
+    }
+    for program in programs {
+        let Some(site) = Site::on(program).await else { pgisle_testkit::skip!("psql is not installed") };
+        Box::pin(down_or_on_other_files(site)).await;
+    }
+}
+
+async fn down_or_on_other_files(site: Site) {
     let commands = found(&site.place, "pooler", "failed", "PI1210", "cannot be used");
     assert_eq!(commands, ["sudo systemctl start pgbouncer"]);
     let (ini, userlist) = (site.generated("pgbouncer.ini"), site.generated("userlist.txt"));
@@ -179,7 +191,9 @@ async fn a_pooler_in_place_of_the_server_and_a_server_that_it_does_not_reach() {
 
     let nobody = server::free_port().unwrap();
     site.run(&ini.replace(&format!("port={} ", site.cluster.port()), &format!("port={nobody} ")), &userlist).await;
-    let commands = found(&site.place, "pooled", "failed", "PI1210", "does not get through");
+    let cause = format!("PgBouncer takes it to 127.0.0.1 port {nobody}");
+    // The second time, those of the first still wait, and the pool is not full for that.
+    found(&site.place, "pooled", "failed", "PI1210", "does not get through");
+    let commands = found(&site.place, "pooled", "failed", "PI1210", &cause);
     assert!(commands[0].starts_with("psql -h 127.0.0.1"), "{commands:?}");
-    assert!(Path::new(&site.folder.path()).exists());
 }
