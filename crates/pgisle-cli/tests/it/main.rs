@@ -15,6 +15,7 @@ mod docs;
 mod doctor;
 mod examples;
 mod faults;
+mod limits;
 mod load;
 mod program;
 mod recovery;
