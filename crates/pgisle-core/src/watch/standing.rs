@@ -15,9 +15,17 @@ use crate::verify::prove;
 pub fn standing(spec: &Spec, inventory: &Inventory, credentials: &Credentials) -> Standing {
     let nothing = Activity { sessions: Vec::new(), bytes: BTreeMap::new() };
     let states = status(spec, inventory, &nothing).services.into_iter().map(|row| (row.service, row.state));
-    // What the administrator would do, if it may do everything. What is inside of the databases was not looked at, and is left out.
+    // What the administrator would do; what is left to someone with more rights is no drift. What is inside of the databases was not looked
+    // at, and is left out.
     let role = spec.settings.postgres_username.clone();
-    let admin = Admin { role, superuser: true, create_role: true, create_db: true, cloud_superuser: false };
+    let known = inventory.roles.get(&role);
+    let admin = Admin {
+        superuser: known.is_none_or(|role| role.superuser),
+        create_role: known.is_none_or(|role| role.create_role),
+        create_db: known.is_none_or(|role| role.create_db),
+        cloud_superuser: false,
+        role,
+    };
     let seen = Inventory { admin, ..inventory.clone() };
     let options = PlanOptions { credentials, targets: &[], adopt: &BTreeSet::new(), end_sessions: false, budget: None };
     let planned = plan(spec, &seen, &options);

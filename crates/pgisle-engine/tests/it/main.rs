@@ -11,3 +11,4 @@ mod process;
 mod spec_files;
 mod split;
 mod verify;
+mod watch;
