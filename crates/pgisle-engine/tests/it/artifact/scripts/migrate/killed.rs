@@ -110,7 +110,7 @@ async fn killed_at(shop: &Shop, signal: &str, program: &str, place: &str, argume
     let folder = shop.folder.path().display();
     shop.wrap(
         program,
-        &format!("[[ \" $* \" != *\" {place} \"* ]] || {{ touch '{folder}/there'; while [[ ! -e '{folder}/go' ]]; do sleep 0.05; done; }}\nexec \"$REAL\" \"$@\""),
+        &format!("[[ \" $* \" != *\" {place} \"* ]] || {{ touch '{folder}/there'; while [[ -e '{folder}/there' && ! -e '{folder}/go' ]]; do sleep 0.05; done; }}\nexec \"$REAL\" \"$@\""),
     );
     let driver = shop.folder.path().join("driver.sh");
     let text = format!(
