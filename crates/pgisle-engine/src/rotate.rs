@@ -13,6 +13,7 @@ use pgisle_core::diagnostic::{Code, Diagnostic, any_error};
 use pgisle_core::name::{RoleName, ServiceName};
 use pgisle_core::plan::{Action, RoleChange, Step, Target};
 use pgisle_core::spec::Service;
+use pgisle_core::watch::PoolSample;
 
 use crate::activity;
 use crate::apply::{self, Applied, ApplyError, Intent, Request};
@@ -20,7 +21,9 @@ use crate::clock::now_rfc3339;
 use crate::credential::{rotation, system_random};
 use crate::event::Events;
 use crate::fault;
+use crate::pooler::PoolerConsole;
 use crate::postgres::Session;
+use crate::watch::pools::Pools;
 
 /// How often the sessions of an old login are counted while waiting for them to end.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -81,7 +84,8 @@ fn publication(made: &Made) -> impl FnMut(&Service, &mut ServiceCredentials) -> 
     |service, logins| made.get(&service.name).map_or(Ok(()), |made| rotation::publish(service, logins, made))
 }
 
-/// Shuts the old login of each service out, once nobody uses it any more, waiting no longer than `wait`.
+/// Shuts the old login of each service out, once nobody uses it any more, waiting no longer than `wait`. Connections that these
+/// PgBouncers keep for later, and no client of theirs uses, are nobody's.
 ///
 /// # Errors
 /// Who is still connected, or what else stands in the way.
@@ -89,12 +93,13 @@ pub async fn finish(
     request: &Request<'_>,
     services: &BTreeSet<ServiceName>,
     wait: Duration,
+    poolers: &[PoolerConsole],
     events: Events<'_>,
 ) -> Result<Rotated, Vec<Diagnostic>> {
     let credentials = request.store.load().map_err(|error| vec![error.diagnostic()])?;
     let old: BTreeMap<&ServiceName, RoleName> =
         services.iter().filter_map(|name| Some((name, credentials.services.get(name)?.draining.as_ref()?.role.clone()))).collect();
-    drain(request, old.values(), wait).await?;
+    drain(request, old.values(), wait, poolers).await?;
     // An interrupted run may have forgotten the old login and not yet told the server.
     let is_settled = |logins: &ServiceCredentials| logins.rotation() == Rotation::Idle;
     let forget = |service: &Service, logins: &mut ServiceCredentials| {
@@ -177,8 +182,10 @@ async fn drain<'l>(
     request: &Request<'_>,
     logins: impl Iterator<Item = &'l RoleName>,
     wait: Duration,
+    poolers: &[PoolerConsole],
 ) -> Result<(), Vec<Diagnostic>> {
     let logins: Vec<&RoleName> = logins.collect();
+    let mut pools = Pools::default();
     let started = Instant::now();
     let session = Session::connect(&request.connect.for_purpose("rotate")).await.map_err(|error| vec![error.diagnostic()])?;
     let outcome = loop {
@@ -186,8 +193,11 @@ async fn drain<'l>(
             Ok(activity) => activity,
             Err(diagnostic) => break Err(vec![diagnostic]),
         };
+        // What cannot be seen may be in use.
+        let kept = pools.look(poolers).await.unwrap_or_default();
+        let used = |login: &RoleName| activity.of_role(login).saturating_sub(unused(&kept, login));
         let busy: Vec<(&RoleName, u64)> =
-            logins.iter().map(|login| (*login, activity.of_role(login))).filter(|(_, sessions)| *sessions > 0).collect();
+            logins.iter().map(|login| (*login, used(login))).filter(|(_, sessions)| *sessions > 0).collect();
         if busy.is_empty() {
             break Ok(());
         }
@@ -198,6 +208,15 @@ async fn drain<'l>(
     };
     session.close().await;
     outcome
+}
+
+/// How many of a login's connections PgBouncer keeps without a client that could use them: none, as long as there is one.
+fn unused(pools: &[PoolSample], login: &RoleName) -> u64 {
+    let own = || pools.iter().filter(|pool| pool.user == login.as_str());
+    if own().any(|pool| pool.clients_active > 0 || pool.clients_waiting > 0) {
+        return 0;
+    }
+    own().map(|pool| u64::from(pool.servers_active) + u64::from(pool.servers_idle)).sum()
 }
 
 fn still_in_use((login, sessions): (&RoleName, u64)) -> Diagnostic {

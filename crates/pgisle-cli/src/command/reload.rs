@@ -3,7 +3,7 @@
 use pgisle_core::artifact::pooler_alias;
 use pgisle_core::credential::Credentials;
 use pgisle_core::diagnostic::Diagnostic;
-use pgisle_engine::pooler;
+use pgisle_engine::pooler::{self, PoolerConsole};
 
 use crate::args::address::{self, Address};
 use crate::project::Project;
@@ -20,11 +20,13 @@ pub(super) struct ReloadArgs {
 }
 
 impl ReloadArgs {
+    /// The consoles, if it is to be told.
+    pub(super) fn consoles(&self, project: &Project, credentials: &Credentials) -> Vec<PoolerConsole> {
+        if self.reload_pgbouncer { project.pooler_consoles(credentials, &self.pooler) } else { Vec::new() }
+    }
+
     /// Tells it, if that was asked for. Gives which of them do not have the files: the cluster is as it should be all the same.
     pub(super) async fn reload(&self, project: &Project, credentials: &Credentials) -> Vec<Diagnostic> {
-        if !self.reload_pgbouncer {
-            return Vec::new();
-        }
         let endpoint = project.endpoint();
         let home = |service: &pgisle_core::spec::Service| {
             let moved = endpoint.pooler.as_ref().and_then(|pooler| pooler.homes.get(&service.name));
@@ -32,6 +34,6 @@ impl ReloadArgs {
         };
         let aliases: Vec<(String, String)> =
             project.spec.services.values().map(|service| (pooler_alias(service).to_owned(), home(service))).collect();
-        pooler::reload(&project.pooler_consoles(credentials, &self.pooler), &aliases).await
+        pooler::reload(&self.consoles(project, credentials), &aliases).await
     }
 }

@@ -18,7 +18,8 @@ use crate::view::human;
 ///
 /// Each service has two logins, of which one is in use. rotate gives the idle one a new password, lets it in and writes the
 /// generated files with it: from then on both work. Deploy, so that instances come in with the new one. Then rotate -finish
-/// shuts the old one out, once no session uses it any more.
+/// shuts the old one out, once no session uses it any more. Connections that PgBouncer keeps for the old one without a client that
+/// uses them count as sessions unless -reload-pgbouncer says that it may be asked.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -58,13 +59,15 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     if services.is_empty() {
         return Ok(Report::new().human("Nothing to do. No old login is left.\n").member("services", &services));
     }
+    let credentials = site.store.load().map_err(|error| vec![error.diagnostic()])?;
+    let poolers = args.reload.consoles(&site.project, &credentials);
     let rotated = {
         let progress = Progress::new(&session.console, "rotating");
         let request = site.request(&change);
         let events = |event: Event<'_>| progress.event(&event);
         let half = async {
             if args.finish {
-                rotate::finish(&request, &services, args.wait, &events).await
+                rotate::finish(&request, &services, args.wait, &poolers, &events).await
             } else {
                 rotate::begin(&request, &services, &events).await
             }

@@ -1,7 +1,7 @@
 //! Looking at a cluster again and again: one connection to the server for all of it, as the monitoring login, and one to the console of
 //! each PgBouncer. Everything has a bound; what fails is tried again the next time.
 
-mod pools;
+pub(crate) mod pools;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

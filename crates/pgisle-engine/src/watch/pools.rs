@@ -15,13 +15,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The consoles, which stay open.
 #[derive(Default)]
-pub(super) struct Pools {
+pub(crate) struct Pools {
     clients: BTreeMap<String, tokio_postgres::Client>,
 }
 
 impl Pools {
     /// Looks at all of them at once. One that cannot be seen is told; a look at half of the pools would be taken for all.
-    pub(super) async fn look(&mut self, consoles: &[PoolerConsole]) -> Result<Vec<PoolSample>, String> {
+    pub(crate) async fn look(&mut self, consoles: &[PoolerConsole]) -> Result<Vec<PoolSample>, String> {
         let open = consoles.iter().map(|address| (address, self.clients.remove(&address.place())));
         let looked = join_all(open.map(async |(address, client)| {
             let client = match client.filter(|client| !client.is_closed()) {
