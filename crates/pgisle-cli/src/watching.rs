@@ -1,10 +1,13 @@
 //! What commands that watch the cluster begin with.
 
+use std::time::Duration;
+
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_engine::pooler::PoolerConsole;
 use pgisle_engine::watch::Place;
 
 use crate::args::address::Address;
+use crate::args::duration;
 use crate::project::Project;
 
 /// Where to look, and as whom: as the monitoring login, which reads statistics and no settings of anybody's.
@@ -32,4 +35,13 @@ pub(crate) fn place(project: &mut Project, poolers: &[Address]) -> Result<Place,
         poolers: consoles.collect(),
         backups: project.backups()?,
     })
+}
+
+/// How often it is looked: whole seconds, and one at least.
+pub(crate) fn every(text: &str) -> Result<Duration, String> {
+    let every = duration::parse(text)?;
+    if every.as_secs() == 0 || every.subsec_nanos() > 0 {
+        return Err("it is a whole number of seconds, 1s at least".to_owned());
+    }
+    Ok(every)
 }

@@ -14,7 +14,6 @@ use ratatui::layout::Size;
 use tokio::sync::mpsc;
 
 use crate::args::address::{self, Address};
-use crate::args::duration;
 use crate::console::Format;
 use crate::project::Project;
 use crate::report::Report;
@@ -36,7 +35,7 @@ use crate::view::live::{Chosen, draw, height};
   $ pgisle monitor -json | jq '.board.alerts'")]
 pub(crate) struct Args {
     /// Look every so often.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = crate::watching::every)]
     every: Duration,
     /// Look at this PgBouncer instead of the one at pgbouncer_host and pgbouncer_port (can be repeated).
     #[arg(long, value_name = "HOST:PORT", value_parser = address::parse)]
@@ -46,12 +45,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     let mut project = Project::load(session).await?;
     let place = crate::watching::place(&mut project, &args.pooler)?;
-    let every_s = args.every.as_secs().max(1);
+    let every_s = args.every.as_secs();
     let mut watcher = Watcher::new(place, every_s);
     let mut history = History::new(every_s);
     let is_live = session.console.format() == Format::Human && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let outcome = if is_live {
-        live(&mut watcher, &mut history, args.every.max(Duration::from_secs(1))).await.map(|()| None)
+        live(&mut watcher, &mut history, args.every).await.map(|()| None)
     } else {
         Ok(Some(seen(&mut watcher, &mut history).await))
     };

@@ -11,7 +11,6 @@ use pgisle_engine::watch::Watcher;
 use tokio::net::TcpListener;
 
 use crate::args::address::{self, Address};
-use crate::args::duration;
 use crate::project::Project;
 use crate::report::Report;
 use crate::serve::{self, Access};
@@ -50,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1", value_parser = listen)]
     listen: Address,
     /// Look every so often.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = crate::watching::every)]
     every: Duration,
     /// Take the token from this file; without it from PGISLE_SERVE_TOKEN, where that is set.
     #[arg(long, value_name = "FILE")]
@@ -76,7 +75,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let address = listener.local_addr().map_err(|error| vec![cannot_listen(&args.listen, &error)])?;
     session.console.show(&format!("Watching. Open http://{address}/ (Ctrl-C ends it)\n"));
     session.console.find(&project.warnings);
-    let every_s = args.every.as_secs().max(1);
+    let every_s = args.every.as_secs();
     let access = Access { token, address };
     serve::serve(listener, access, Watcher::new(place, every_s), every_s).await;
     Ok(Report::new().member("serve", serde_json::json!({ "address": address.to_string() })))

@@ -266,6 +266,10 @@ async fn only_those_who_may_are_answered_and_nobody_changes_anything() {
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let refused = ends(&place, &["serve", "-listen=127.0.0.1:0", "-token-file=token"], 1).await;
     assert!(refused.contains("PI1103") && refused.contains("chmod 600"), "{refused}");
+    for every in ["-every=0s", "-every=1500ms"] {
+        let refused = ends(&place, &["serve", "-listen=127.0.0.1:0", every], 64).await;
+        assert!(refused.contains("a whole number of seconds, 1s at least"), "{refused}");
+    }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let refused = ends(&place, &["serve", &format!("-listen={}", taken.local_addr().unwrap())], 1).await;
     assert!(refused.contains("PI1102") && refused.contains("port 0 is any that is free"), "{refused}");
