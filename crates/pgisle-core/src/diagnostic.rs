@@ -123,6 +123,15 @@ impl Diagnostic {
         self
     }
 
+    /// What is wrong, in one line: for where there is no room for more.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{}: {}", self.summary, detail.trim_end_matches('.')),
+            None => self.summary.clone(),
+        }
+    }
+
     /// Adds a line to paste.
     #[must_use]
     pub fn command(mut self, command: impl Into<String>) -> Self {

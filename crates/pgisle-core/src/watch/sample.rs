@@ -41,8 +41,6 @@ pub struct DatabaseSample {
     pub bytes: Option<u64>,
     /// Sessions that it takes; none without a limit.
     pub connection_limit: Option<u32>,
-    /// Whether it takes any.
-    pub allows_connections: bool,
     /// Transactions since `VACUUM` froze the oldest: at two thousand million the server stops.
     pub frozen_age: u64,
     /// Counters since the statistics were reset.

@@ -23,7 +23,6 @@ fn database(commits: u64) -> DatabaseSample {
     DatabaseSample {
         bytes: Some(8_000_000),
         connection_limit: Some(100),
-        allows_connections: true,
         frozen_age: 40,
         counters: Counters { commits, blocks_hit: commits * 9, blocks_read: commits, ..Counters::default() },
     }

@@ -115,9 +115,5 @@ fn private_folder(project: &Path, environment: Environment) -> Result<PathBuf, L
 
 /// What went wrong, in one clause.
 fn words(error: LocalError) -> String {
-    let finding = error.diagnostic();
-    match finding.detail {
-        Some(detail) => format!("{}: {}", finding.summary, detail.trim_end_matches('.')),
-        None => finding.summary,
-    }
+    error.diagnostic().brief()
 }

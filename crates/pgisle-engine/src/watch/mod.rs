@@ -128,14 +128,14 @@ async fn look_at_server(
     let outcome = tokio::time::timeout(ANSWER_TIMEOUT, async {
         if session.is_none() {
             let connected = Session::connect(&place.server).await;
-            *session = Some(connected.map_err(|error| told(&error.diagnostic()))?);
+            *session = Some(connected.map_err(|error| error.diagnostic().brief())?);
         }
         let Some(open) = session.as_ref() else { return Err("there is no session".to_owned()) };
         let mut standing = None;
         if is_slow {
-            let read = activity::bytes(open).await.map_err(|diagnostic| told(&diagnostic))?;
+            let read = activity::bytes(open).await.map_err(|diagnostic| diagnostic.brief())?;
             *sizes = Some((Instant::now(), read));
-            let inventory = inspect_shared(open).await.map_err(|error| told(&error.diagnostic()))?;
+            let inventory = inspect_shared(open).await.map_err(|error| error.diagnostic().brief())?;
             standing = Some(pgisle_core::watch::standing(&place.spec, &inventory, &place.credentials));
         }
         let mut sample = statistics(open).await?;
@@ -169,7 +169,7 @@ async fn statistics(session: &Session) -> Result<ServerSample, String> {
 async fn look_at_backups(store: &BackupStore) -> Result<BTreeMap<ServiceName, BackupSample>, String> {
     // A folder that is not there holds no backups.
     let listing = tokio::time::timeout(ANSWER_TIMEOUT, catalog::list(store, None)).await;
-    let listing = listing.map_err(|_| "the store does not answer".to_owned())?.map_err(|error| told(&error.diagnostic()))?;
+    let listing = listing.map_err(|_| "the store does not answer".to_owned())?.map_err(|error| error.diagnostic().brief())?;
     let mut all: BTreeMap<ServiceName, BackupSample> = BTreeMap::new();
     for backup in &listing.backups {
         let sample = all.entry(backup.service().clone()).or_default();
@@ -180,11 +180,4 @@ async fn look_at_backups(store: &BackupStore) -> Result<BTreeMap<ServiceName, Ba
         }
     }
     Ok(all)
-}
-
-fn told(diagnostic: &pgisle_core::diagnostic::Diagnostic) -> String {
-    match &diagnostic.detail {
-        Some(detail) => format!("{}: {}", diagnostic.summary, detail.trim_end_matches('.')),
-        None => diagnostic.summary.clone(),
-    }
 }

@@ -44,7 +44,6 @@ SELECT pg_catalog.json_build_object(
         SELECT pg_catalog.json_object_agg(d.datname, pg_catalog.json_build_object(
             'bytes', NULL,
             'connection_limit', CASE WHEN d.datconnlimit >= 0 THEN d.datconnlimit END,
-            'allows_connections', d.datallowconn,
             'frozen_age', pg_catalog.age(d.datfrozenxid),
             'counters', pg_catalog.json_build_object(
                 'commits', COALESCE(s.xact_commit, 0),
