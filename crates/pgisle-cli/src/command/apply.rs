@@ -35,7 +35,7 @@ use crate::session::Session;
     Enter a value: yes
 
   Apply complete. 32 added, 38 changed, 0 removed.
-  27 files written in generated/development.
+  38 files written in generated/development.
 
   $ pgisle apply -auto-approve            # in a pipeline: does not ask
   $ pgisle apply monday.pgplan            # a saved plan was seen already: does not ask
