@@ -297,6 +297,12 @@ chromium() {
   local root=$work/chromium final=$prefix/tools/chromium
   unpack_closure "$codename" "$root" chromium-headless-shell chromium-common fonts-dejavu-core
   find_own_libraries "$codename" "$root" "$final" usr/lib/chromium
+  # PulseAudio's libraries name the folder of their common part by its path on the system, where it need not be.
+  local library
+  for library in "$root/usr/lib/$triplet"/libpulse*.so.*; do
+    # shellcheck disable=SC2016 # for the loader
+    if is_elf "$library"; then patch_elf --force-rpath --set-rpath '$ORIGIN/pulseaudio' "$library"; fi
+  done
   cat >"$root/fonts.conf" <<XML
 <?xml version="1.0"?>
 <fontconfig><dir>$final/usr/share/fonts</dir><cachedir prefix="xdg">fontconfig</cachedir></fontconfig>
