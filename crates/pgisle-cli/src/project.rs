@@ -197,6 +197,11 @@ impl Project {
         all.into_iter().filter(|(name, _)| self.given.contains(*name)).collect()
     }
 
+    /// What the files and the command line say, by its address: `postgres_host`, `service.users.pool_size`.
+    pub(crate) fn explicit(&self) -> &BTreeSet<String> {
+        &self.explicit
+    }
+
     /// Whether it is the private cluster that is meant.
     pub(crate) fn is_dev(&self) -> bool {
         self.is_dev

@@ -7,7 +7,6 @@ use pgisle_engine::pooler::PoolerConsole;
 use pgisle_engine::watch::Place;
 
 use crate::args::address::Address;
-use crate::args::duration;
 use crate::project::Project;
 
 /// Where to look, and as whom: as the monitoring login, which reads statistics and no settings of anybody's.
@@ -39,7 +38,7 @@ pub(crate) fn place(project: &mut Project, poolers: &[Address]) -> Result<Place,
 
 /// How often it is looked: whole seconds, and one at least.
 pub(crate) fn every(text: &str) -> Result<Duration, String> {
-    let every = duration::parse(text)?;
+    let every = pgisle_core::duration::parse(text)?;
     if every.as_secs() == 0 || every.subsec_nanos() > 0 {
         return Err("it is a whole number of seconds, 1s at least".to_owned());
     }

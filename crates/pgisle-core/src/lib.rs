@@ -10,6 +10,8 @@ pub mod budget;
 pub mod credential;
 pub mod diagnostic;
 pub mod doctor;
+pub mod duration;
+pub mod export;
 pub mod inventory;
 pub mod load;
 pub mod marker;

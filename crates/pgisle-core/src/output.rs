@@ -191,7 +191,7 @@ fn monitoring_user(spec: &Spec, endpoint: &Endpoint, login: Option<&Credential>)
 fn env_files(spec: &Spec, artifacts: &[Artifact], folder: &str) -> Value {
     let path_of = |name: &str| {
         let path = artifact::environment_path(name);
-        artifacts.iter().any(|artifact| artifact.path == path).then(|| (name.to_owned(), json!(format!("{folder}/{path}"))))
+        artifacts.iter().any(|artifact| artifact.path == path).then(|| (name.to_owned(), json!(below(folder, &path))))
     };
     let names = spec.services.keys().map(ToString::to_string).chain(["monitoring".to_owned(), "pgbouncer".to_owned()]);
     Value::Object(names.filter_map(|name| path_of(&name)).collect())
@@ -200,10 +200,15 @@ fn env_files(spec: &Spec, artifacts: &[Artifact], folder: &str) -> Value {
 fn kubernetes_secrets(spec: &Spec, folder: &str) -> Value {
     let secrets = spec.services.keys().map(|name| {
         let secret = artifact::secret_name(name);
-        let file = format!("{folder}/{}", artifact::secret_path(&secret));
+        let file = below(folder, &artifact::secret_path(&secret));
         (name.to_string(), json!({"name": secret, "namespace": spec.settings.kubernetes_namespace, "file": file}))
     });
     Value::Object(secrets.collect())
+}
+
+/// A path below a folder; what is below the current one is named as it is.
+fn below(folder: &str, path: &str) -> String {
+    if folder == "." { path.to_owned() } else { format!("{folder}/{path}") }
 }
 
 /// One variable a service, for a Compose file that is written by hand: `USERS_DATABASE_URL`.

@@ -2,7 +2,6 @@
 
 pub(crate) mod address;
 pub(crate) mod dash;
-pub(crate) mod duration;
 pub(crate) mod usage;
 
 use std::fmt;
@@ -76,7 +75,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "N", default_value_t = PARALLELISM, value_parser = parallelism)]
     pub(crate) parallelism: u16,
     /// How long to wait for another run to end, such as 30s or 5m.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = pgisle_core::duration::parse)]
     pub(crate) lock_timeout: Duration,
     /// Say nothing on standard error but errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]

@@ -1,6 +1,5 @@
 //! What all commands that change the cluster have in common: plan, show, ask, carry out, write the files, report.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use pgisle_core::credential::Credentials;
@@ -237,20 +236,13 @@ impl<'s> Site<'s> {
 pub(super) fn blocked(blocked: &[Blocked], is_fine: bool) -> Vec<Diagnostic> {
     let mut diagnostics: Vec<Diagnostic> = blocked
         .iter()
-        .map(|Blocked { address, diagnostic, statements }| {
-            let mut diagnostic = diagnostic.clone();
+        .map(|blocked| {
+            let mut diagnostic = blocked.diagnostic.clone();
             if is_fine && Exit::of_code(diagnostic.code) != Exit::Unavailable {
                 diagnostic.severity = Severity::Warning;
             }
-            diagnostic.subject.get_or_insert_with(|| address.to_string());
-            let last = Cell::new(None);
-            for statement in statements {
-                if statement.database.is_some() && last.replace(statement.database.clone()) != statement.database {
-                    let name = statement.database.as_ref().map(|name| name.as_str().replace('"', "\"\"")).unwrap_or_default();
-                    diagnostic.commands.push(format!("\\connect \"{name}\""));
-                }
-                diagnostic.commands.push(format!("{};", statement.sql.trim_end_matches(';')));
-            }
+            diagnostic.subject.get_or_insert_with(|| blocked.address.to_string());
+            diagnostic.commands.extend(blocked.paste());
             diagnostic
         })
         .collect();

@@ -10,6 +10,7 @@ mod destroy;
 mod dev;
 mod doctor;
 mod explain;
+mod export;
 mod fmt;
 mod import;
 mod init;
@@ -65,6 +66,7 @@ pub(crate) enum Command {
     Serve(serve::Args),
     Budget(budget::Args),
     Split(split::Args),
+    Export(export::Args),
     Dev(dev::Args),
     Explain(explain::Args),
     Completions(completions::Args),
@@ -96,6 +98,7 @@ const NAMES: &[&str] = &[
     "serve",
     "budget",
     "split",
+    "export",
     "dev",
     "explain",
     "completions",
@@ -135,6 +138,7 @@ impl Command {
             Self::Serve(_) => "serve",
             Self::Budget(_) => "budget",
             Self::Split(_) => "split",
+            Self::Export(_) => "export",
             Self::Dev(_) => "dev",
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",
@@ -177,6 +181,7 @@ fn report(session: &Session, command: Command) -> Report {
         Command::Serve(args) => until_stopped(serve::run(session, &args)),
         Command::Budget(args) => wait(budget::run(session, &args)),
         Command::Split(args) => wait(split::run(session, &args)),
+        Command::Export(args) => export::run(session, &args).unwrap_or_else(Report::failures),
         Command::Dev(args) => wait(dev::run(session, &args)),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),

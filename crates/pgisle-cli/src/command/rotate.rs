@@ -8,7 +8,6 @@ use pgisle_engine::rotate;
 
 use super::change::{self, Change, Site};
 use super::reload::ReloadArgs;
-use crate::args::duration;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::session::Session;
@@ -42,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long)]
     finish: bool,
     /// With -finish: how long to wait for sessions of the old logins to end.
-    #[arg(long, value_name = "DURATION", requires = "finish", default_value = "0s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", requires = "finish", default_value = "0s", value_parser = pgisle_core::duration::parse)]
     wait: Duration,
     #[command(flatten)]
     reload: ReloadArgs,

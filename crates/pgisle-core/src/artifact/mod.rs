@@ -168,8 +168,8 @@ fn ignore_file(artifacts: &[Artifact]) -> Artifact {
             last = entry;
         }
     }
-    // The private key is put there by hand.
-    lines.push_str("/pgbouncer/tls/\n/.pgisle-manifest.json\n");
+    // The private key is put there by hand. Where Terraform runs in this folder, its state holds passwords.
+    lines.push_str("/pgbouncer/tls/\n/.pgisle-manifest.json\n*.tfstate*\n/.terraform/\n");
     Artifact::open(".gitignore", lines)
 }
 

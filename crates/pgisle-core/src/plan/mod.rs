@@ -216,6 +216,23 @@ pub struct Blocked {
     pub statements: Vec<DbaStatement>,
 }
 
+impl Blocked {
+    /// What a DBA pastes into psql: each statement behind the `\connect` to where it belongs.
+    #[must_use]
+    pub fn paste(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut connected = None;
+        for DbaStatement { database, sql } in &self.statements {
+            if let Some(name) = database.as_ref().filter(|_| connected != *database) {
+                lines.push(format!("\\connect \"{}\"", name.as_str().replace('"', "\"\"")));
+            }
+            connected.clone_from(database);
+            lines.push(format!("{};", sql.trim_end_matches(';')));
+        }
+        lines
+    }
+}
+
 /// A statement for someone with more rights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DbaStatement {

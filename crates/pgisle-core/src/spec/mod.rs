@@ -9,6 +9,7 @@
 mod check;
 mod clash;
 mod format;
+mod hcl;
 mod layer;
 mod load;
 mod model;
@@ -28,6 +29,7 @@ mod value;
 
 pub use check::Check;
 pub use format::format;
+pub use hcl::{hcl_text, hcl_value};
 pub use load::{Loaded, Origin, load};
 pub use model::{
     Access, ConnectionLimit, Environment, MonitoringAccess, PoolMode, Replica, ReplicaMode, Service, Settings, Spec, SpecSecrets,

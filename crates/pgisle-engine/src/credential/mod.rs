@@ -17,5 +17,5 @@ pub use encryption::IdentitySource;
 pub(crate) use encryption::{Identities, Recipients};
 pub use ensure::{console_user, ensure};
 pub use error::StoreError;
-pub use password::{PASSWORD_CHARS, system_random};
+pub use password::{PASSWORD_CHARS, restored, system_random};
 pub use store::Store;

@@ -5,6 +5,8 @@ use pgisle_core::name::RoleName;
 use pgisle_core::secret::Secret;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::clock::now_rfc3339;
+
 /// Characters of a password made here: 62 to the power of 32 is a little more than 190 bits.
 pub const PASSWORD_CHARS: usize = 32;
 
@@ -37,6 +39,13 @@ pub(super) fn new_credential(
     random(&mut salt);
     let verifier = Verifier::compute(&secret, &salt);
     Credential { role, secret, verifier, created_at: now_rfc3339.to_owned() }
+}
+
+/// A login whose password is known from elsewhere, with its verifier, if that is known too.
+#[must_use]
+pub fn restored(role: RoleName, secret: Secret, verifier: Option<Verifier>) -> Credential {
+    let made = new_credential(role, Some(&secret), &mut system_random, &now_rfc3339());
+    Credential { verifier: verifier.unwrap_or(made.verifier), ..made }
 }
 
 /// The first character is a letter: a YAML reader takes `1234e56…` for a number.

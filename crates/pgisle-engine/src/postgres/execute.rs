@@ -33,7 +33,7 @@ pub(crate) struct ExecuteOptions<'a> {
     /// Whose privileges are read back, by database.
     pub(crate) readers: &'a BTreeMap<DatabaseName, BTreeSet<RoleName>>,
     /// Whether the run lock is still ours.
-    pub(crate) lock_is_held: &'a dyn Fn() -> bool,
+    pub(crate) lock_is_held: &'a (dyn Fn() -> bool + Sync),
     /// Where progress goes.
     pub(crate) events: Events<'a>,
 }

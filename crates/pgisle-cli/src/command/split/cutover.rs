@@ -7,7 +7,6 @@ use pgisle_core::spec::Service;
 use pgisle_engine::split;
 
 use super::front::{Front, FrontArgs};
-use crate::args::duration;
 use crate::command::change::Site;
 use crate::report::Report;
 use crate::session::Session;
@@ -37,7 +36,7 @@ pub(super) struct Args {
     #[arg(long)]
     rehearse: bool,
     /// How long writers may be held off before the attempt is given up.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = pgisle_core::duration::parse)]
     pause: Duration,
     #[command(flatten)]
     front: FrontArgs,

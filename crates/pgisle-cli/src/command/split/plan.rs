@@ -6,7 +6,6 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::split::{SplitOptions, Strategy, dot, plan_split};
 use pgisle_engine::split::{self, inspect_shared_database};
 
-use crate::args::duration;
 use crate::command::change;
 use crate::project::Project;
 use crate::report::Report;
@@ -37,7 +36,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "STRATEGY", value_parser = clap::builder::PossibleValuesParser::new(Strategy::WORDS))]
     strategy: Option<String>,
     /// The longest pause in writing that is fine.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = pgisle_core::duration::parse)]
     pause: std::time::Duration,
     /// Draw the boundary into this file, in Graphviz's language.
     #[arg(long, value_name = "FILE")]

@@ -6,7 +6,6 @@ use pgisle_core::diagnostic::Diagnostic;
 use pgisle_engine::split;
 
 use super::front::{Front, FrontArgs};
-use crate::args::duration;
 use crate::command::change::Site;
 use crate::report::Report;
 use crate::session::Session;
@@ -28,7 +27,7 @@ pub(super) struct Args {
     #[arg(value_name = "SERVICE")]
     service: String,
     /// How long writers may be held off before the attempt is given up.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = pgisle_core::duration::parse)]
     pause: Duration,
     #[command(flatten)]
     front: FrontArgs,

@@ -7,7 +7,6 @@ use pgisle_core::split::Strategy;
 use pgisle_engine::split;
 
 use super::front::{Front, FrontArgs};
-use crate::args::duration;
 use crate::command::change::Site;
 use crate::report::Report;
 use crate::session::Session;
@@ -34,7 +33,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "STRATEGY", value_parser = clap::builder::PossibleValuesParser::new(Strategy::WORDS))]
     strategy: Option<String>,
     /// The longest pause in writing that is fine: what the strategy is chosen by.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = pgisle_core::duration::parse)]
     pause: Duration,
     #[command(flatten)]
     front: FrontArgs,

@@ -7,7 +7,6 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_engine::load::{self, Options, Request};
 use pgisle_engine::verify::service_address;
 
-use crate::args::duration;
 use crate::progress::Progress;
 use crate::project::{HERE, Project};
 use crate::report::Report;
@@ -27,13 +26,13 @@ pub(super) struct LoadArgs {
     #[arg(long, conflicts_with_all = ["junit", "no_canary", "only_static"])]
     pub(super) load: bool,
     /// With -load: how long each part runs.
-    #[arg(long, value_name = "DURATION", requires = "load", default_value = "5s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", requires = "load", default_value = "5s", value_parser = pgisle_core::duration::parse)]
     duration: Duration,
     /// With -load: clients of each service; without it, as many as its instances' pools hold and there is room for.
     #[arg(long, value_name = "N", requires = "load", value_parser = clap::value_parser!(u32).range(1..=900))]
     clients: Option<u32>,
     /// With -load: how long each client waits between two transactions; 0s goes as fast as it can.
-    #[arg(long, value_name = "DURATION", requires = "load", default_value = "250ms", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", requires = "load", default_value = "250ms", value_parser = pgisle_core::duration::parse)]
     pause: Duration,
     /// With -load: clients of the noisy neighbour; 0 leaves it out.
     #[arg(long, value_name = "N", requires = "load", default_value_t = 400, value_parser = clap::value_parser!(u32).range(0..=900))]

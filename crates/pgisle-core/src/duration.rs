@@ -5,8 +5,11 @@ use std::time::Duration;
 /// A wait longer than this is a slip of the finger.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Reads a duration: whole numbers, each with its unit (ms, s, m, h).
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+/// Reads a duration: whole numbers, each with its unit (ms, s, m, h), a day at most.
+///
+/// # Errors
+/// How it is to be written.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let unreadable = || "it is written as whole numbers with a unit: 500ms, 30s, 5m, 1h30m".to_owned();
     let mut total = Duration::ZERO;
     let mut rest = text;
