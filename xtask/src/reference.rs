@@ -28,6 +28,7 @@ const PAGES: &[Page] = &[
     Page { path: ERRORS_PATH, needs: "crates/pgisle-core", render: || Ok(errors(all_codes())) },
     Page { path: "docs/reference/settings.md", needs: "crates/pgisle-core", render: || Ok(reference_markdown()) },
     Page { path: "docs/reference/cli.md", needs: "crates/pgisle-cli/src/command/reference.rs", render: command_line },
+    Page { path: "docs/reference/terraform.md", needs: "crates/pgisle-terraform/src/reference.rs", render: provider },
 ];
 
 pub(crate) const ERRORS_PATH: &str = "docs/reference/errors.md";
@@ -84,10 +85,23 @@ pub(crate) fn check() -> Result<()> {
 
 /// The command line's own account of itself, from its hidden command.
 fn command_line() -> Result<String> {
+    printed_by("pgisle-cli", "reference")
+}
+
+/// The provider's own account of its blocks.
+fn provider() -> Result<String> {
+    let blocks = printed_by("pgisle-terraform", "-reference")?;
+    Ok(format!(
+        "# The Terraform provider\n\n{NOTICE}\n\nHow to use it stands in [Terraform](../guide/terraform.md). `terraform validate` and \
+         `plan` check all of it, with the codes of [errors](errors.md).\n\n{blocks}"
+    ))
+}
+
+fn printed_by(package: &str, argument: &str) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let words = ["run", "-q", "-p", "pgisle-cli", "--", "reference"];
+    let words = ["run", "-q", "-p", package, "--", argument];
     let output = Command::new(cargo).args(words).current_dir(root()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "`pgisle reference` failed: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{package} {argument} failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 

@@ -25,7 +25,7 @@ pub use certificate::{ClientCertificate, ServerCertificate, Tls};
 pub use cluster::{Builder, Cluster, SUPERUSER, ask};
 pub use ledger::{Homes, Ledger, Watch, Writer};
 pub use pgisle_engine::local::Installation;
-pub use report::skipped;
+pub use report::{skipped, skipped_foreign};
 pub use tokio_postgres::Config;
 
 /// All installations of PostgreSQL on this machine, best first.

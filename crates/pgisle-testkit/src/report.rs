@@ -29,20 +29,44 @@ macro_rules! skip {
     }};
 }
 
+/// Skips the rest of a test because a program is missing that `scripts/components.sh` cannot get, whatever `PGISLE_REQUIRE_ALL` says.
+///
+/// ```no_run
+/// # fn test(found: Option<()>) {
+/// let Some(terraform) = found else { pgisle_testkit::skip_foreign!("terraform is not installed") };
+/// # }
+/// ```
+#[macro_export]
+macro_rules! skip_foreign {
+    ($($reason:tt)*) => {{
+        $crate::skipped_foreign(module_path!(), line!(), format_args!($($reason)*));
+        return;
+    }};
+}
+
 /// What [`skip!`] does before it returns.
 ///
 /// # Panics
 /// With `PGISLE_REQUIRE_ALL=1`.
 pub fn skipped(module: &str, line: u32, reason: fmt::Arguments<'_>) {
-    let name = std::thread::current().name().map_or_else(|| format!("{module}:{line}"), |test| format!("{test} (line {line})"));
     assert!(
         std::env::var_os(REQUIRE_ALL_VARIABLE).is_none_or(|value| value != "1"),
-        "{name} would be skipped: {reason}; {REQUIRE_ALL_VARIABLE}=1 forbids it"
+        "{} would be skipped: {reason}; {REQUIRE_ALL_VARIABLE}=1 forbids it",
+        test_name(module, line)
     );
-    let text = format!("SKIPPED: {name}: {reason}\n");
+    skipped_foreign(module, line, reason);
+}
+
+/// What [`skip_foreign!`] does before it returns.
+pub fn skipped_foreign(module: &str, line: u32, reason: fmt::Arguments<'_>) {
+    let text = format!("SKIPPED: {}: {reason}\n", test_name(module, line));
     // Not eprint!, which the test harness swallows when the test passes, as it now will.
     let _unseen = std::io::stderr().write_all(text.as_bytes());
     append(&text);
+}
+
+fn test_name(module: &str, line: u32) -> String {
+    std::thread::current().name().map_or_else(|| format!("{module}:{line}"), |test| format!("{test} (line {line})"))
 }
 
 /// Notes that a server of this installation runs; once for each in a process.

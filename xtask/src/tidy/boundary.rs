@@ -43,6 +43,7 @@ const QUARANTINED: &[(&str, &[&str])] = &[
     ("clap", &["pgisle-cli", "xtask"]),
     ("indicatif", &["pgisle-cli"]),
     ("kube", &["pgisle-operator"]),
+    ("prost", &["pgisle-terraform"]),
     ("tonic", &["pgisle-terraform"]),
 ];
 
