@@ -280,7 +280,7 @@ impl Project {
             return Ok(());
         }
         let wanted = settings.pgbouncer_port;
-        let mut options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new() };
+        let mut options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new(), server_port: None };
         let here = Path::new(HERE);
         let running = dev::reload_pgbouncer(here, &options).await.map_err(|error| error.diagnostic())?;
         let pooler = match (running, find_pgbouncer().await) {

@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod doctor;
 pub mod duration;
 pub mod export;
+pub mod failover;
 pub mod inventory;
 pub mod load;
 pub mod marker;

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod credential;
 pub mod doctor;
 pub mod event;
+pub mod failover;
 mod fault;
 pub mod file;
 pub mod load;

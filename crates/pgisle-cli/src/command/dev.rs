@@ -4,7 +4,8 @@ use std::path::Path;
 
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::spec::{Loaded, Sources, load};
-use pgisle_engine::local::dev::{self, DevCluster, DownChange, Status, UpChange, UpOptions};
+use pgisle_engine::local::LocalError;
+use pgisle_engine::local::dev::{self, DevCluster, DownChange, Follower, Standby, StandbyState, Status, UpChange, UpOptions};
 use serde_json::{Value, json};
 
 use crate::progress::Progress;
@@ -39,15 +40,23 @@ enum Action {
 /// Start the private cluster.
 ///
 /// Makes it first when there is none. Running it again does nothing.
+///
+/// With -standby a second server follows it, on a port of its own, and is there from then on: dev up starts both, dev down stops
+/// both. After a failover (pgisle verify -failover) the two have changed places, and dev up knows it: what was replaced is never
+/// started as a server that takes writes.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
   $ pgisle dev up
-  $ pgisle dev up -major=17")]
+  $ pgisle dev up -major=17
+  $ pgisle dev up -standby")]
 struct UpArgs {
     /// The major version of PostgreSQL; the best that is installed when not given.
     #[arg(long, value_name = "N")]
     major: Option<u32>,
+    /// Give it a standby, too.
+    #[arg(long)]
+    standby: bool,
 }
 
 /// Stop the private cluster, and PgBouncer with it.
@@ -83,10 +92,13 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
 }
 
 async fn up(session: &Session, args: &UpArgs) -> Result<Report, Vec<Diagnostic>> {
-    let options = options(session, args.major)?;
+    let options = UpOptions { standby: args.standby, ..options(session, args.major)? };
     let progress = Progress::new(&session.console, "starting");
-    let work = dev::up(Path::new("."), &options);
-    let (cluster, change) = progress.watch(Box::pin(work)).await.map_err(|error| vec![error.diagnostic()])?;
+    let work = async {
+        let (cluster, change) = dev::up(Path::new("."), &options).await?;
+        Ok((cluster, change, dev::standby(Path::new(".")).await?))
+    };
+    let (cluster, change, standby) = progress.watch(Box::pin(work)).await.map_err(|error: LocalError| vec![error.diagnostic()])?;
     let diagnostics = start_pooler(session).await.err();
     let word = match change {
         UpChange::None => "running",
@@ -94,10 +106,19 @@ async fn up(session: &Session, args: &UpArgs) -> Result<Report, Vec<Diagnostic>>
         UpChange::Created => "created",
     };
     Ok(Report::new()
-        .human(human::dev::up(&cluster, change))
+        .human(human::dev::up(&cluster, change, standby.as_ref()))
         .member("change", word)
         .member("cluster", value(&cluster))
+        .member("standby", standby.as_ref().map(standby_value))
         .diagnostics(diagnostics))
+}
+
+/// Ends a failover that was broken off.
+pub(super) async fn restore(session: &Session) -> Result<(), Vec<Diagnostic>> {
+    let options = options(session, None)?;
+    let progress = Progress::new(&session.console, "mending");
+    progress.watch(Box::pin(dev::up(Path::new("."), &options))).await.map_err(|error| vec![error.diagnostic()])?;
+    start_pooler(session).await.map_err(|error| vec![error])
 }
 
 /// Stops the private cluster and starts it again, for what takes effect then.
@@ -113,8 +134,15 @@ pub(super) async fn restart(session: &Session) -> Result<(), Vec<Diagnostic>> {
 }
 
 /// Starts PgBouncer on what an earlier apply has generated, because it went down with the cluster. Files that cannot be read
-/// are for other commands to report: the cluster runs all the same.
-async fn start_pooler(session: &Session) -> Result<(), Diagnostic> {
+/// are for other commands to report: the cluster runs all the same. After a failover, the files name the new primary.
+pub(super) async fn start_pooler(session: &Session) -> Result<(), Diagnostic> {
+    let here = Path::new(".");
+    let has_moved = dev::is_failing_over(here).map_err(|error| error.diagnostic())?;
+    refresh_pooler(session, has_moved).await?;
+    if has_moved { dev::end_failover(here).await.map_err(|error| error.diagnostic()) } else { Ok(()) }
+}
+
+async fn refresh_pooler(session: &Session, has_moved: bool) -> Result<(), Diagnostic> {
     let Ok(mut project) = Project::load_dev(session).await else { return Ok(()) };
     let Ok(store) = project.store() else { return Ok(()) };
     let Ok(connect) = project.connect_options() else { return Ok(()) };
@@ -122,6 +150,9 @@ async fn start_pooler(session: &Session) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let credentials = store.load().map_err(|error| error.diagnostic())?;
+    if has_moved && project.folder().exists() {
+        project.write_artifacts(&credentials, false)?;
+    }
     project.refresh_pooler(&credentials).await
 }
 
@@ -136,7 +167,7 @@ fn options(session: &Session, major: Option<u32>) -> Result<UpOptions, Vec<Diagn
         let Loaded { spec, diagnostics, .. } = load(&sources);
         spec.ok_or(diagnostics)?
     };
-    Ok(UpOptions { admin: spec.settings.postgres_username, database: spec.settings.postgres_database, major })
+    Ok(UpOptions { admin: spec.settings.postgres_username, database: spec.settings.postgres_database, major, standby: false })
 }
 
 async fn down(session: &Session, args: &DownArgs) -> Result<Report, Vec<Diagnostic>> {
@@ -153,10 +184,11 @@ async fn down(session: &Session, args: &DownArgs) -> Result<Report, Vec<Diagnost
 
 async fn status() -> Result<Report, Vec<Diagnostic>> {
     let status = dev::status(Path::new(".")).await.map_err(|error| vec![error.diagnostic()])?;
-    let report = Report::new();
+    let standby = dev::standby(Path::new(".")).await.map_err(|error| vec![error.diagnostic()])?;
+    let report = Report::new().member("standby", standby.as_ref().map(standby_value));
     Ok(match status {
         Status::Running { cluster, pooler } => report
-            .human(human::dev::running(&cluster, pooler.as_ref()))
+            .human(human::dev::running(&cluster, standby.as_ref(), pooler.as_ref()))
             .member("state", "running")
             .member("cluster", value(&cluster))
             .member("pgbouncer", pooler.map(|pooler| json!({ "port": pooler.port, "log": pooler.log }))),
@@ -182,5 +214,24 @@ fn value(cluster: &DevCluster) -> Value {
         "data": data,
         "log": log,
         "major": major,
+    })
+}
+
+fn standby_value(standby: &Standby) -> Value {
+    let Standby { port, data, log, state } = standby;
+    let (word, follower) = match state {
+        StandbyState::Stopped => ("stopped", None),
+        StandbyState::Waiting => ("waiting", None),
+        StandbyState::Streaming(follower) => ("streaming", Some(follower)),
+    };
+    let behind = |of: fn(&Follower) -> Value| follower.map_or(Value::Null, of);
+    json!({
+        "port": port,
+        "data": data,
+        "log": log,
+        "state": word,
+        "behind_bytes": behind(|follower| follower.behind_bytes.into()),
+        "behind_ms": behind(|follower| follower.behind_ms.into()),
+        "synchronous": behind(|follower| follower.is_synchronous.into()),
     })
 }

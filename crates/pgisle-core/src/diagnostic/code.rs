@@ -201,6 +201,14 @@ codes! {
         "The services' clients were refused, cut off or kept waiting for a minute, or the server held more connections of the services than PgBouncer's pools have. The detail has the server's words. Compare the PgBouncer that runs with the generated pgbouncer.ini.";
     LOAD_PARTIAL = "PI0518", "a part of the load was not run",
         "Without PgBouncer there is nothing to compare with; with a single service there is no neighbour. What was measured is in the report, and what is missing proves nothing.";
+    FAILOVER_REFUSED = "PI0519", "a failover cannot be tried here",
+        "`verify -failover` kills the primary, so it is for the private cluster alone, with a standby that follows and PgBouncer in front: `pgisle dev up -standby`, `pgisle apply -dev`. Nothing was killed. A cluster of your own is never touched; what takes over there is what you have for it, such as Patroni, repmgr or the cloud's own.";
+    FAILOVER_FAILED = "PI0520", "a failover was broken off",
+        "A step of it failed or took too long. The private cluster is not left with two servers that take writes: `pgisle dev up` promotes the one that was chosen, makes the other its standby, and removes what was made for the test.";
+    FAILOVER_WRONG = "PI0521", "a failover did what it must not do",
+        "A write that waited for the standby is lost, one is there twice in spite of its key, a service did not come back, or the old primary took writes after it was replaced. The detail has what was seen.";
+    FAILOVER_LOST = "PI0522", "acknowledged writes were lost in a failover",
+        "Without synchronous replication a primary acknowledges a write when it has it itself. What the standby has not got when the primary dies is lost, and the client believes that it is there. This is no fault of the failover; -sync shows the same with commits that wait for the standby, and what that costs.";
 
     // Credentials and artifacts.
     CREDENTIAL_STORE = "PI0601", "the credential store cannot be used",
@@ -229,6 +237,8 @@ codes! {
         "`pgisle dev up` starts it.";
     LOCAL_MISMATCH = "PI0704", "the private cluster is not the one that was asked for",
         "It was made by another major version of PostgreSQL, or for another administrator. Major versions cannot read each other's data: remove it with `pgisle dev down -destroy`, or go on with what it is.";
+    LOCAL_STANDBY = "PI0705", "the private cluster's standby cannot be used",
+        "The standby could not be made or does not follow, or both servers take writes because somebody promoted the standby by hand. pgisle never starts a second server that takes writes, and removes no data that may be nowhere else. The detail has the server's words.";
 
     // Backups.
     BACKUP_STORE = "PI0801", "the backup store cannot be used",

@@ -8,6 +8,7 @@ mod backup;
 pub mod clone;
 pub mod content;
 pub(crate) mod doctor;
+pub mod failover;
 pub mod homecoming;
 pub mod load;
 pub mod pooler;

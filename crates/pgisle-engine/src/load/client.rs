@@ -37,7 +37,7 @@ pub(super) fn count(counter: &Counter) -> MutexGuard<'_, Tally> {
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A connection, which ends with the value.
-pub(super) struct Connected {
+pub(crate) struct Connected {
     client: tokio_postgres::Client,
     driver: Driver,
 }
@@ -58,8 +58,13 @@ impl Connected {
         Self { client, driver: Driver(driving) }
     }
 
+    /// What sends.
+    pub(crate) fn client(&self) -> &tokio_postgres::Client {
+        &self.client
+    }
+
     /// Says goodbye, so that the server has no reason to complain.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         let Self { client, mut driver } = self;
         drop(client);
         // One that does not answer is cut off.
@@ -71,7 +76,7 @@ impl Connected {
 ///
 /// # Errors
 /// What the server, PgBouncer or the library says.
-pub(super) async fn connect(options: &ConnectOptions) -> Result<Connected, String> {
+pub(crate) async fn connect(options: &ConnectOptions) -> Result<Connected, String> {
     let config = config(options);
     let connector = options.tls.connector().map_err(|error| error.to_string())?;
     let attempt = async {

@@ -7,7 +7,7 @@
 //! is how to see that no client of theirs fails.
 
 mod bulkhead;
-mod client;
+pub(crate) mod client;
 mod crew;
 mod front;
 mod place;

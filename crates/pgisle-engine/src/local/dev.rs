@@ -1,4 +1,4 @@
-//! `pgisle dev`: one private cluster per project, under `<project>/.pgisle/dev`.
+//! `pgisle dev`: one private cluster per project, under `<project>/.pgisle/dev`, with a standby where one is asked for.
 //!
 //! [`up`] is idempotent and mends what it finds: a data directory half made, a server that was killed, a lock file whose number is
 //! another process's. Nothing is written down that could be found out: whether the server runs, the operating system knows. The
@@ -15,12 +15,20 @@ use pgisle_core::secret::Secret;
 use super::pooler::{self, Pooler, PoolerOptions};
 use super::server::{self, NewCluster, StopMode};
 use super::{Installation, LocalError, PgBouncer, surroundings};
+use crate::postgres::Session;
 use crate::process::Account;
 
 mod admission;
+mod failover;
+mod pair;
 mod state;
 
+pub(crate) use failover::Takeover;
+pub use pair::{Follower, Standby, StandbyState};
 pub use state::load;
+
+use pair::{Node, Pair, Part, Two};
+use state::State;
 
 /// The folder of everything that pgisle keeps beside a project's files.
 const PGISLE_FOLDER: &str = ".pgisle";
@@ -29,7 +37,7 @@ const PGISLE_FOLDER: &str = ".pgisle";
 const LOG_LIMIT_BYTES: u64 = 16 << 20;
 
 /// How often a start is tried with another port, because another process took it between our choice and the server's.
-const PORT_ATTEMPTS: u32 = 5;
+const START_ATTEMPTS: u32 = 5;
 
 /// Spares `initdb` a thousand waits for the disk. Only a power cut within the next half minute could tell, and then nothing is lost
 /// but an empty cluster.
@@ -44,9 +52,11 @@ pub struct UpOptions {
     pub database: DatabaseName,
     /// The major version; none takes the one that is there already, or the best that is installed.
     pub major: Option<u32>,
+    /// Whether it is to have a standby. One that has one keeps it.
+    pub standby: bool,
 }
 
-/// A private cluster, and how to connect to it.
+/// A private cluster, and how to connect to it: to its primary, where there is a standby.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DevCluster {
     /// The address of its TCP port: the loopback interface.
@@ -159,12 +169,24 @@ impl Layout {
 struct Place(PathBuf);
 
 impl Place {
-    fn data(&self) -> PathBuf {
-        self.0.join("data")
+    /// The folder of one of two servers. The first one's is the whole.
+    fn folder(&self, node: Node) -> PathBuf {
+        match node {
+            Node::First => self.0.clone(),
+            Node::Second => self.0.join(surroundings::SECOND),
+        }
     }
 
-    fn log(&self) -> PathBuf {
-        self.0.join("server.log")
+    fn data(&self, node: Node) -> PathBuf {
+        self.folder(node).join("data")
+    }
+
+    fn log(&self, node: Node) -> PathBuf {
+        self.folder(node).join("server.log")
+    }
+
+    fn socket_folder(&self, node: Node) -> PathBuf {
+        surroundings::choose_socket_folder(&self.folder(node))
     }
 
     fn pooler(&self) -> PathBuf {
@@ -172,7 +194,9 @@ impl Place {
     }
 }
 
-/// Makes sure that the project's private cluster exists and runs, and that it has the shared database.
+/// Makes sure that the project's private cluster exists and runs, and that it has the shared database; and the same of its standby,
+/// if it has one or is to have one. A failover that was broken off is ended: the server that had been chosen is promoted, the
+/// other one becomes its standby.
 ///
 /// # Errors
 /// When it cannot be made or started, or is not what was asked for.
@@ -183,26 +207,85 @@ pub async fn up(project: &Path, options: &UpOptions) -> Result<(DevCluster, UpCh
     let place = layout.place().await;
     surroundings::own_folder(&place.0, layout.account())?;
 
-    let data = place.data();
-    let (mut cluster, installation, created) = match made_by(&data)? {
-        Some(major) => {
-            let (cluster, installation) = take_over(&layout, &place, options, major).await?;
+    let known = state::read(&layout.folder)?;
+    let pair = known.as_ref().and_then(|known| known.pair);
+    let node = pair.map_or(Node::First, |pair| pair.primary);
+    let data = place.data(node);
+    let (mut cluster, installation, created) = match (made_by(&data)?, known) {
+        (Some(major), known) => {
+            let (cluster, installation) = take_over(&layout, &place, node, options, major, known).await?;
             (cluster, installation, false)
         }
-        None => {
+        (None, Some(State { pair: Some(_), .. })) => return Err(LocalError::DataGone(data)),
+        (None, _) => {
             let (cluster, installation) = create(&layout, &place, options).await?;
             (cluster, installation, true)
         }
     };
-    let started = run(&layout, &installation, &mut cluster).await?;
+    let started = run(&layout, &place, node, &installation, &mut cluster).await?;
+    pair::ensure_promoted(&cluster).await?;
     admission::ensure_database(&cluster).await?;
-    state::save(&layout.folder, &cluster)?;
+    let pair = if options.standby || pair.is_some() {
+        let standby_port = 0;
+        let pair = pair.unwrap_or(Pair { primary: node, standby_port, is_failing_over: false });
+        // Before there is a second data directory: an older pgisle must not take the first one for all there is.
+        state::save(&layout.folder, &State { cluster: cluster.clone(), pair: Some(pair) })?;
+        Some(settle_pair(&layout, &place, &installation, &cluster, pair).await?)
+    } else {
+        None
+    };
+    state::save(&layout.folder, &State { cluster: cluster.clone(), pair })?;
+    pooler::lead(&place.pooler(), layout.account(), cluster.port).await?;
     let change = match (created, started) {
         (true, _) => UpChange::Created,
         (false, true) => UpChange::Started,
         (false, false) => UpChange::None,
     };
     Ok((cluster, change))
+}
+
+/// Makes sure of the standby, and ends what a failover has left that was broken off.
+async fn settle_pair(
+    layout: &Layout,
+    place: &Place,
+    installation: &Installation,
+    cluster: &DevCluster,
+    pair: Pair,
+) -> Result<Pair, LocalError> {
+    if pair.is_failing_over {
+        // It may have had each commit wait for a standby that is not there.
+        let part = Part::Primary { is_synchronous: false };
+        pair::write_settings(&cluster.data, layout.account(), cluster.port, &cluster.socket_folder, &part)?;
+        server::reload(&cluster.data);
+    }
+    let mut two = Two { layout, place, installation, primary: cluster, pair };
+    two.ensure_standby().await?;
+    let pair = two.pair;
+    if pair.is_failing_over {
+        crate::failover::sweep(&cluster.connect_options()).await?;
+    }
+    Ok(pair)
+}
+
+/// Whether a failover was broken off, so that generated files may name the old primary.
+///
+/// # Errors
+/// When the connection file is there and cannot be used.
+pub fn is_failing_over(project: &Path) -> Result<bool, LocalError> {
+    let known = state::read(&Layout::of(project)?.folder)?;
+    Ok(known.and_then(|known| known.pair).is_some_and(|pair| pair.is_failing_over))
+}
+
+/// Says that generated files name the primary, so that nothing is left to do of a failover.
+///
+/// # Errors
+/// When the connection file cannot be read or written.
+pub async fn end_failover(project: &Path) -> Result<(), LocalError> {
+    let layout = Layout::of(project)?;
+    let _lock = surroundings::lock(&layout.lock()).await?;
+    let Some(State { cluster, pair }) = state::read(&layout.folder)? else { return Ok(()) };
+    let pair = pair.map(|pair| Pair { is_failing_over: false, ..pair });
+    state::save(&layout.folder, &State { cluster, pair })
 }
 
 /// The major version that made what is in the data directory's place; none when nothing is there.
@@ -220,19 +303,21 @@ fn made_by(data: &Path) -> Result<Option<u32>, LocalError> {
 async fn take_over(
     layout: &Layout,
     place: &Place,
+    node: Node,
     options: &UpOptions,
     major: u32,
+    known: Option<State>,
 ) -> Result<(DevCluster, Installation), LocalError> {
-    let data = place.data();
+    let data = place.data(node);
     if let Some(wanted) = options.major.filter(|&wanted| wanted != major) {
         return Err(LocalError::OtherMajor { data, found: major, wanted });
     }
     let installation = Installation::find(Some(major)).await.map_err(|_| LocalError::MajorGone { data: data.clone(), major })?;
-    let known = state::read(&layout.folder)?.ok_or_else(|| LocalError::StateMissing { state: state::path(&layout.folder) })?;
+    let known = known.ok_or_else(|| LocalError::StateMissing { state: state::path(&layout.folder) })?.cluster;
     if known.admin != options.admin {
         return Err(LocalError::OtherAdmin { found: known.admin.to_string(), wanted: options.admin.to_string() });
     }
-    Ok((DevCluster { data, log: place.log(), major, database: options.database.clone(), ..known }, installation))
+    Ok((DevCluster { data, log: place.log(node), major, database: options.database.clone(), ..known }, installation))
 }
 
 async fn create(layout: &Layout, place: &Place, options: &UpOptions) -> Result<(DevCluster, Installation), LocalError> {
@@ -240,16 +325,16 @@ async fn create(layout: &Layout, place: &Place, options: &UpOptions) -> Result<(
     let cluster = DevCluster {
         host: "127.0.0.1".to_owned(),
         port: server::free_port()?,
-        socket_folder: surroundings::choose_socket_folder(&place.0),
+        socket_folder: place.socket_folder(Node::First),
         admin: options.admin.clone(),
         password: server::random_password()?,
         database: options.database.clone(),
-        data: place.data(),
-        log: place.log(),
+        data: place.data(Node::First),
+        log: place.log(Node::First),
         major: installation.major,
     };
     // Before the data directory, because nobody could log in to one whose password was never written down.
-    state::save(&layout.folder, &cluster)?;
+    state::save(&layout.folder, &State { cluster: cluster.clone(), pair: None })?;
     let new =
         NewCluster { data: &cluster.data, superuser: cluster.admin.as_str(), password: &cluster.password, arguments: &[NO_SYNC] };
     server::initialise(&installation, layout.account(), &new).await?;
@@ -257,11 +342,17 @@ async fn create(layout: &Layout, place: &Place, options: &UpOptions) -> Result<(
 }
 
 /// Starts the server unless it runs, and puts its real port and socket folder into `cluster`. True when it had to be started.
-async fn run(layout: &Layout, installation: &Installation, cluster: &mut DevCluster) -> Result<bool, LocalError> {
+async fn run(
+    layout: &Layout,
+    place: &Place,
+    node: Node,
+    installation: &Installation,
+    cluster: &mut DevCluster,
+) -> Result<bool, LocalError> {
     if wait_while_starting(cluster).await? {
         return Ok(false);
     }
-    cluster.socket_folder = surroundings::choose_socket_folder(cluster.data.parent().unwrap_or(&cluster.data));
+    cluster.socket_folder = place.socket_folder(node);
     surroundings::own_folder(&cluster.socket_folder, layout.account())?;
     server::clear_remains(&cluster.data, &cluster.socket_folder)?;
     rotate(&cluster.log)?;
@@ -271,10 +362,11 @@ async fn run(layout: &Layout, installation: &Installation, cluster: &mut DevClus
         if attempt > 1 || cluster.port == 0 || !server::is_free(cluster.port) {
             cluster.port = server::free_port()?;
         }
-        write_settings(cluster, layout.account())?;
+        let part = Part::Primary { is_synchronous: false };
+        pair::write_settings(&cluster.data, layout.account(), cluster.port, &cluster.socket_folder, &part)?;
         match server::start(installation, layout.account(), &cluster.data, &cluster.log).await {
             Ok(()) => return Ok(true),
-            Err(LocalError::Start { log_tail, .. }) if attempt < PORT_ATTEMPTS && server::is_port_taken(&log_tail) => attempt += 1,
+            Err(LocalError::Start { log_tail, .. }) if attempt < START_ATTEMPTS && server::is_port_taken(&log_tail) => attempt += 1,
             Err(error) => return Err(error),
         }
     }
@@ -295,20 +387,6 @@ async fn wait_while_starting(cluster: &mut DevCluster) -> Result<bool, LocalErro
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(false)
-}
-
-fn write_settings(cluster: &DevCluster, account: Option<&Account>) -> Result<(), LocalError> {
-    let (port, socket_folder) = (cluster.port.to_string(), cluster.socket_folder.display().to_string());
-    let settings = [
-        ("listen_addresses", "127.0.0.1"),
-        ("port", port.as_str()),
-        ("unix_socket_directories", socket_folder.as_str()),
-        ("unix_socket_permissions", "0700"),
-        ("max_connections", "200"),
-        // So that a split can follow changes.
-        ("wal_level", "logical"),
-    ];
-    server::write_settings(&cluster.data, account, &settings)
 }
 
 fn rotate(log: &Path) -> Result<(), LocalError> {
@@ -334,16 +412,22 @@ pub async fn down(project: &Path, destroy: bool) -> Result<DownChange, LocalErro
     for place in places.map(Place).into_iter().filter(|place| place.0.exists()) {
         surroundings::own_folder(&place.0, layout.account())?;
         pooler::stop(&place.pooler()).await?;
-        if server::postmaster(&place.data()).is_some() {
-            if server::stop(&place.data(), StopMode::Fast).await.is_err() {
-                server::stop(&place.data(), StopMode::Immediate).await?;
+        // The standby last, so that it has all that the primary has written: it goes on from there.
+        let primary =
+            state::read(&layout.folder).ok().flatten().and_then(|known| known.pair).map_or(Node::First, |pair| pair.primary);
+        for node in [primary, primary.other()] {
+            if server::postmaster(&place.data(node)).is_some() {
+                if server::stop(&place.data(node), StopMode::Fast).await.is_err() {
+                    server::stop(&place.data(node), StopMode::Immediate).await?;
+                }
+                change = DownChange::Stopped;
             }
-            change = DownChange::Stopped;
         }
         if destroy {
             // What still lives of a server that was killed would hold its files open.
-            server::kill(&place.data());
-            let sockets = [&place.0, &place.pooler()].map(|folder| surroundings::choose_socket_folder(folder));
+            [Node::First, Node::Second].iter().for_each(|node| server::kill(&place.data(*node)));
+            let own = [place.0.clone(), place.folder(Node::Second), place.pooler()];
+            let sockets = own.map(|folder| surroundings::choose_socket_folder(&folder));
             surroundings::remove_folder(&place.0)?;
             for folder in sockets {
                 surroundings::remove_folder(&folder)?;
@@ -363,9 +447,9 @@ pub async fn down(project: &Path, destroy: bool) -> Result<DownChange, LocalErro
 /// When its files are there and cannot be read.
 pub async fn status(project: &Path) -> Result<Status, LocalError> {
     let layout = Layout::of(project)?;
-    let Some(mut cluster) = state::read(&layout.folder)? else { return Ok(Status::Absent) };
+    let Some(State { mut cluster, pair }) = state::read(&layout.folder)? else { return Ok(Status::Absent) };
     let place = layout.place().await;
-    cluster.data = place.data();
+    cluster.data = place.data(pair.map_or(Node::First, |pair| pair.primary));
     match server::postmaster(&cluster.data) {
         Some(postmaster) if postmaster.ready => {
             cluster.port = postmaster.port;
@@ -375,6 +459,29 @@ pub async fn status(project: &Path) -> Result<Status, LocalError> {
         _ if server::major_of(&cluster.data).is_some() => Ok(Status::Stopped(cluster)),
         _ => Ok(Status::Absent),
     }
+}
+
+/// Looks at the standby; none when the private cluster is not to have one.
+///
+/// # Errors
+/// When the connection file is there and cannot be used, or the primary does not answer.
+pub async fn standby(project: &Path) -> Result<Option<Standby>, LocalError> {
+    let layout = Layout::of(project)?;
+    let Some(State { cluster, pair: Some(pair) }) = state::read(&layout.folder)? else { return Ok(None) };
+    let place = layout.place().await;
+    let node = pair.primary.other();
+    let data = place.data(node);
+    let state = match server::postmaster(&data) {
+        None => StandbyState::Stopped,
+        Some(_) if server::postmaster(&place.data(pair.primary)).is_none() => StandbyState::Waiting,
+        Some(_) => {
+            let session = Box::pin(Session::connect(&cluster.connect_options())).await.map_err(LocalError::Connect)?;
+            let follower = pair::follower(&session).await?;
+            session.close().await;
+            follower.map_or(StandbyState::Waiting, StandbyState::Streaming)
+        }
+    };
+    Ok(Some(Standby { port: pair.standby_port, data, log: place.log(node), state }))
 }
 
 /// Starts a PgBouncer on generated files in front of the private cluster. TLS is off on both sides, whatever the files say: all of
@@ -388,7 +495,7 @@ pub async fn start_pgbouncer(project: &Path, program: &PgBouncer, options: &Pool
     let _lock = surroundings::lock(&layout.lock()).await?;
     let place = layout.place().await;
     surroundings::own_folder(&place.0, layout.account())?;
-    pooler::start(&place.pooler(), layout.account(), program, &without_tls(options)).await
+    pooler::start(&place.pooler(), layout.account(), program, &of_the_place(&layout, options)?).await
 }
 
 /// Gives a running PgBouncer new files. None when it does not run.
@@ -398,7 +505,7 @@ pub async fn start_pgbouncer(project: &Path, program: &PgBouncer, options: &Pool
 pub async fn reload_pgbouncer(project: &Path, options: &PoolerOptions<'_>) -> Result<Option<Pooler>, LocalError> {
     let layout = Layout::of(project)?;
     let folder = layout.place().await.pooler();
-    pooler::reload(&folder, layout.account(), &without_tls(options)).await
+    pooler::reload(&folder, layout.account(), &of_the_place(&layout, options)?).await
 }
 
 /// Stops the PgBouncer in front of the private cluster. True when it ran.
@@ -410,9 +517,11 @@ pub async fn stop_pgbouncer(project: &Path) -> Result<bool, LocalError> {
     pooler::stop(&layout.place().await.pooler()).await
 }
 
-fn without_tls<'a>(options: &PoolerOptions<'a>) -> PoolerOptions<'a> {
+/// What holds for a PgBouncer of the private cluster, whatever the files say.
+fn of_the_place<'a>(layout: &Layout, options: &PoolerOptions<'a>) -> Result<PoolerOptions<'a>, LocalError> {
     let mut options = options.clone();
     options.settings.insert(0, ("client_tls_sslmode", "disable"));
     options.settings.insert(0, ("server_tls_sslmode", "disable"));
-    options
+    options.server_port = state::read(&layout.folder)?.map(|known| known.cluster.port);
+    Ok(options)
 }

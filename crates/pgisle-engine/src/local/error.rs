@@ -154,6 +154,41 @@ pub enum LocalError {
         /// The end of the server's log.
         log_tail: String,
     },
+    /// The files of a running server could not be copied, or a data directory not be brought back to them.
+    #[error("cannot make a standby in \"{}\"", .data.display())]
+    Copy {
+        /// The data directory.
+        data: PathBuf,
+        /// Why.
+        #[source]
+        source: ProcessError,
+    },
+    /// A standby was made and gets no log.
+    #[error("the standby runs and does not follow the primary")]
+    Standby {
+        /// The end of its log.
+        log_tail: String,
+    },
+    /// A standby did not become a primary.
+    #[error("the standby was not promoted within a minute")]
+    Promote {
+        /// The end of its log.
+        log_tail: String,
+    },
+    /// Somebody else has promoted the standby: each of two servers may hold what the other does not.
+    #[error("both servers of the private cluster take writes")]
+    TwoPrimaries {
+        /// The data directory of the one that is taken for the primary.
+        known: PathBuf,
+        /// The other one.
+        other: PathBuf,
+    },
+    /// The primary's data directory is gone, and there is a standby.
+    #[error("the primary's data directory \"{}\" is gone", .0.display())]
+    DataGone(PathBuf),
+    /// What a failover made cannot be removed.
+    #[error("{}", .0.summary)]
+    Sweep(Box<Diagnostic>),
     /// PgBouncer did not come up.
     #[error("PgBouncer did not start with \"{}\"", .ini.display())]
     Pooler {
@@ -192,6 +227,10 @@ impl LocalError {
         match self {
             Self::NotInstalled { .. } | Self::PgBouncerNotInstalled => Code::LOCAL_BINARIES,
             Self::Initialise { .. } | Self::Start { .. } | Self::Account(_) | Self::Pooler { .. } => Code::LOCAL_START,
+            Self::Copy { .. } | Self::Standby { .. } | Self::Promote { .. } | Self::TwoPrimaries { .. } | Self::DataGone(_) => {
+                Code::LOCAL_STANDBY
+            }
+            Self::Sweep(diagnostic) => diagnostic.code,
             Self::Stop { .. } | Self::Busy { .. } | Self::Connect(_) | Self::Query(_) | Self::Silent { .. } => Code::LOCAL_STATE,
             Self::OtherMajor { .. } | Self::MajorGone { .. } | Self::OtherAdmin { .. } => Code::LOCAL_MISMATCH,
             Self::StateMissing { .. } | Self::StateSyntax { .. } | Self::StateFormat { .. } => Code::LOCAL_STATE,
@@ -217,11 +256,21 @@ impl LocalError {
                 let found: Vec<String> = found.iter().map(u32::to_string).collect();
                 lines.push(format!("Installed: PostgreSQL {}.", found.join(", ")));
             }
-            Self::Start { log_tail, .. } | Self::Pooler { log_tail, .. } | Self::Silent { log_tail, .. }
+            Self::Start { log_tail, .. }
+            | Self::Pooler { log_tail, .. }
+            | Self::Silent { log_tail, .. }
+            | Self::Standby { log_tail }
+            | Self::Promote { log_tail }
                 if !log_tail.is_empty() =>
             {
                 lines.push(format!("The log ends with:\n{log_tail}"));
             }
+            Self::TwoPrimaries { known, other } => lines.push(format!(
+                "\"{}\" is the primary, and \"{}\" was promoted beside it. Each may hold rows that the other has not.",
+                known.display(),
+                other.display()
+            )),
+            Self::Sweep(diagnostic) => lines.extend(diagnostic.detail.clone()),
             _ => {}
         }
         (!lines.is_empty()).then(|| lines.join("\n"))
@@ -243,6 +292,12 @@ impl LocalError {
                 .command("pgisle dev down -destroy"),
             Self::OtherAdmin { .. } | Self::StateMissing { .. } | Self::StateSyntax { .. } | Self::StateFormat { .. } => diagnostic
                 .hint("Put it back as it was, or remove the private cluster and all its data.")
+                .command("pgisle dev down -destroy"),
+            Self::TwoPrimaries { other, .. } => diagnostic
+                .hint("Save what is only in the other one, and remove it; the next start copies the primary again.")
+                .command(format!("rm -r \"{}\"", other.display())),
+            Self::DataGone(_) => diagnostic
+                .hint("Put it back, or remove the private cluster with its standby and all data.")
                 .command("pgisle dev down -destroy"),
             Self::Busy { .. } => diagnostic.hint("Wait until the other one is done, and run the command again."),
             Self::Untrusted { .. } | Self::NotADataDirectory(_) => {

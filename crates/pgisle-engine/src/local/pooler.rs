@@ -35,6 +35,8 @@ pub struct PoolerOptions<'a> {
     pub port: Option<u16>,
     /// Settings that override those of the file.
     pub settings: Vec<(&'a str, &'a str)>,
+    /// The server's port that every alias leads to, whatever the file says.
+    pub server_port: Option<u16>,
 }
 
 /// A PgBouncer that runs.
@@ -141,6 +143,40 @@ pub async fn reload(folder: &Path, account: Option<&Account>, options: &PoolerOp
     let files = Files::within(folder);
     // A port can only be changed by a new start.
     copy(folder, account, pooler.port, options)?;
+    read_again(&files, &pooler, options.ini).await?;
+    Ok(Some(pooler))
+}
+
+/// Has every alias of a PgBouncer that runs in a folder lead to another port, unless they do. Its connections to the old one go as soon
+/// as no transaction is on them. True when it runs.
+///
+/// # Errors
+/// When the files cannot be written, or PgBouncer does not take them.
+pub(crate) async fn lead(folder: &Path, account: Option<&Account>, server_port: u16) -> Result<bool, LocalError> {
+    let Some(pooler) = running(folder) else { return Ok(false) };
+    let files = Files::within(folder);
+    let text = fs::read_to_string(&files.ini).map_err(LocalError::file("read", &files.ini))?;
+    let led = led_to(&text, server_port);
+    if led != text {
+        server::write_private(&files.ini, &led, account)?;
+        read_again(&files, &pooler, &files.ini).await?;
+    }
+    Ok(true)
+}
+
+/// The same file with every alias leading to a port. An alias names its host and its port first.
+fn led_to(text: &str, server_port: u16) -> String {
+    let lines = text.lines().map(|line| {
+        let place = line.find(" host=").and_then(|host| Some(host + line[host..].find(" port=")? + " port=".len()));
+        let Some(start) = place.filter(|_| !line.starts_with(';')) else { return format!("{line}\n") };
+        let rest = line[start..].trim_start_matches(|c: char| c.is_ascii_digit());
+        format!("{}{server_port}{rest}\n", &line[..start])
+    });
+    lines.collect()
+}
+
+/// Has PgBouncer read its files again and waits until it has.
+async fn read_again(files: &Files, pooler: &Pooler, ini: &Path) -> Result<(), LocalError> {
     let log_start = files.log.metadata().map_or(0, |metadata| metadata.len());
     server::signal(pooler.pid, Signal::HUP);
     let deadline = Instant::now() + PATIENCE;
@@ -150,11 +186,11 @@ pub async fn reload(folder: &Path, account: Option<&Account>, options: &PoolerOp
         let is_refused = log.contains("] ERROR ");
         // The line comes before the work, which PgBouncer does in one go: whoever connects after it meets the new files.
         if log.contains("SIGHUP") && !is_refused {
-            return Ok(Some(pooler));
+            return Ok(());
         }
         if is_refused || Instant::now() > deadline {
             let log_tail = server::log_tail(&files.log, log_start);
-            return Err(LocalError::Pooler { ini: options.ini.to_owned(), log_tail, source: None });
+            return Err(LocalError::Pooler { ini: ini.to_owned(), log_tail, source: None });
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -208,7 +244,10 @@ fn runs_on(pid: Pid, ini: &Path) -> bool {
 fn copy(folder: &Path, account: Option<&Account>, port: u16, options: &PoolerOptions<'_>) -> Result<(), LocalError> {
     let files = Files::within(folder);
     let read = |source: &Path| fs::read_to_string(source).map(zeroize::Zeroizing::new).map_err(LocalError::file("read", source));
-    let (generated, userlist) = (read(options.ini)?, read(options.userlist)?);
+    let (mut generated, userlist) = (read(options.ini)?, read(options.userlist)?);
+    if let Some(port) = options.server_port {
+        generated = zeroize::Zeroizing::new(led_to(&generated, port));
+    }
     server::write_private(&files.userlist, &userlist, account)?;
     let socket_folder = surroundings::choose_socket_folder(folder);
     surroundings::own_folder(&socket_folder, account)?;
@@ -227,4 +266,17 @@ fn copy(folder: &Path, account: Option<&Account>, port: u16, options: &PoolerOpt
     // The generated file ends in the section that these belong to.
     let text = format!("{}\n\n; Of this place.\n{lines}", generated.as_str());
     server::write_private(&files.ini, &text, account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alias_is_led_to_the_port_and_nothing_else_is_touched() {
+        let text = "; port= host=a port=1\n[databases]\nlink_users = host=127.0.0.1 port=5432 dbname='a port=5' pool_size=3\n\n\
+                    [pgbouncer]\nlisten_port = 6432\n";
+        assert_eq!(led_to(text, 7), text.replace("port=5432", "port=7"));
+        assert_eq!(led_to(&led_to(text, 70), 5432), text);
+    }
 }

@@ -50,11 +50,7 @@ pub struct NewCluster<'a> {
 /// # Errors
 /// When a file cannot be written or `initdb` fails.
 pub async fn initialise(installation: &Installation, account: Option<&Account>, new: &NewCluster<'_>) -> Result<(), LocalError> {
-    let parent = new.data.parent().unwrap_or(Path::new("/"));
-    let unfinished = Unfinished(parent.join(format!("{UNFINISHED_PREFIX}{}", std::process::id())));
-    remove_unfinished(parent)?;
-    fs::create_dir(&unfinished.0).map_err(LocalError::file("create", &unfinished.0))?;
-    give(account, &unfinished.0)?;
+    let unfinished = Unfinished::beside(new.data, account)?;
     let password_file = unfinished.0.join("password");
     write_private(&password_file, new.password.expose(), account)?;
     let data = unfinished.0.join("data");
@@ -110,7 +106,19 @@ async fn make_private_locale_known(installation: &Installation, account: Option<
 const UNFINISHED_PREFIX: &str = ".unfinished-";
 
 /// A folder that goes with everything in it when it goes out of scope.
-struct Unfinished(PathBuf);
+pub(super) struct Unfinished(pub(super) PathBuf);
+
+impl Unfinished {
+    /// Makes one in which a data directory is made that is to be moved to this place, and removes what earlier attempts left.
+    pub(super) fn beside(data: &Path, account: Option<&Account>) -> Result<Self, LocalError> {
+        let parent = data.parent().unwrap_or(Path::new("/"));
+        remove_unfinished(parent)?;
+        let unfinished = Self(parent.join(format!("{UNFINISHED_PREFIX}{}", std::process::id())));
+        fs::create_dir(&unfinished.0).map_err(LocalError::file("create", &unfinished.0))?;
+        give(account, &unfinished.0)?;
+        Ok(unfinished)
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
@@ -119,9 +127,9 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes what an attempt that was killed left behind; its `initdb` may still be at work. The caller holds the lock under which
-/// these are made.
-fn remove_unfinished(parent: &Path) -> Result<(), LocalError> {
+/// Removes what an attempt that was killed left behind; its `initdb` or `pg_basebackup` may still be at work. The caller holds the
+/// lock under which these are made.
+pub(super) fn remove_unfinished(parent: &Path) -> Result<(), LocalError> {
     let entries = parent.read_dir().map_err(LocalError::file("read", parent))?;
     for entry in entries.filter_map(Result::ok) {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
@@ -219,7 +227,8 @@ pub struct Postmaster {
     pub socket_folder: PathBuf,
     /// True when it accepts connections.
     pub ready: bool,
-    /// True when it still replays the log of another: it is ready as a standby, or lets nobody in.
+    /// True when it is not ready as far as its lock file tells: it replays a log and lets nobody in. A standby with `hot_standby = on` is
+    /// ready there.
     pub recovering: bool,
 }
 
@@ -282,6 +291,18 @@ pub fn kill(data: &Path) {
     kill_all_in(data);
 }
 
+/// Lets processes of a server's go on that somebody had stand still.
+pub(crate) fn wake(data: &Path) {
+    processes_in(data).into_iter().for_each(|pid| signal(pid, Signal::CONT));
+}
+
+/// Has a running server read its settings again.
+pub(crate) fn reload(data: &Path) {
+    if let Some(postmaster) = postmaster(data) {
+        signal(postmaster.pid, Signal::HUP);
+    }
+}
+
 /// Kills every process of PostgreSQL's that works in a folder or below, and waits until they are gone.
 fn kill_all_in(folder: &Path) {
     let deadline = Instant::now() + PATIENCE;
@@ -309,7 +330,7 @@ fn processes_in(folder: &Path) -> Vec<Pid> {
     let is_family = |pid: &Pid| {
         let process = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
         let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        matches!(name.trim(), "postgres" | "postmaster" | "initdb")
+        matches!(name.trim(), "postgres" | "postmaster" | "initdb" | "pg_basebackup" | "pg_rewind")
             && fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
     };
     let pids = entries.filter_map(Result::ok).filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));

@@ -14,6 +14,9 @@ use crate::process::{Account, Invocation};
 /// Where the data goes when the project's folder is closed to the server's account. It survives a reboot, unlike `/tmp`.
 const DATA_REFUGE: &str = "/var/tmp";
 
+/// The folder of the second of two servers, in the place of the first.
+pub(crate) const SECOND: &str = "second";
+
 /// Where the socket goes when the project's path is too long for one.
 const SOCKET_REFUGE: &str = "/tmp";
 
@@ -29,11 +32,12 @@ pub(crate) fn places(project_place: &Path) -> [PathBuf; 2] {
 /// Chooses the place for a server: where its data already is, else inside the project, else in the refuge.
 pub(crate) async fn choose_place(project_place: &Path, account: Option<&Account>) -> PathBuf {
     let [inside, refuge] = places(project_place);
-    if refuge.join("data").is_dir() {
+    let is_taken = |place: &Path| ["data", SECOND].iter().any(|name| place.join(name).is_dir());
+    if is_taken(&refuge) {
         return refuge;
     }
     let parent = inside.parent().unwrap_or(Path::new("/"));
-    if inside.join("data").is_dir() || is_reachable(parent, account).await { inside } else { refuge }
+    if is_taken(&inside) || is_reachable(parent, account).await { inside } else { refuge }
 }
 
 /// Chooses the folder for the server's socket: its own folder, unless that path is too long.
@@ -85,10 +89,10 @@ pub(crate) fn own_folder(folder: &Path, account: Option<&Account>) -> Result<(),
 }
 
 /// A lock that is held as long as the value lives, and by no process that is dead.
-pub(super) struct Lock(#[expect(dead_code, reason = "closing the file gives the lock up")] File);
+pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file gives the lock up")] File);
 
 /// Waits for our turn on a private cluster.
-pub(super) async fn lock(path: &Path) -> Result<Lock, LocalError> {
+pub(crate) async fn lock(path: &Path) -> Result<Lock, LocalError> {
     let file = File::options().create(true).truncate(false).write(true).open(path).map_err(LocalError::file("open", path))?;
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {

@@ -1,5 +1,6 @@
 //! `pgisle verify`.
 
+mod failover;
 mod load;
 
 use std::path::PathBuf;
@@ -30,6 +31,10 @@ use crate::view::human;
 /// another that keeps hundreds of transactions open, in a pool that both share and in a pool of its own. It makes nothing and
 /// writes nothing, leaves a tenth of the server's connections to others, and is refused where it would not. It exits with 1 when
 /// a client fails. Where the PgBouncer of the settings does not answer, one is started on this machine for as long as it takes.
+///
+/// With -failover, and only on the private cluster (-dev), it kills the primary while the services write, promotes the standby and
+/// has PgBouncer lead there; then it brings the old primary back as a standby, and compares what clients were told with what is
+/// there: what was lost, how long it took, what is there twice, and whether the old primary took anything after it was replaced.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -47,7 +52,11 @@ use crate::view::human;
 
   $ pgisle verify -load                   # as many clients as the pools of all instances hold, 5 s each part
   $ pgisle verify -load -clients=60 -noisy=400 -duration=20s
-  $ pgisle verify -load -json | jq .load.after.connections")]
+  $ pgisle verify -load -json | jq .load.after.connections
+
+  $ pgisle dev up -standby
+  $ pgisle verify -dev -failover          # kills the private cluster's primary, and nothing else
+  $ pgisle verify -dev -failover -sync -lag=500ms")]
 pub(crate) struct Args {
     /// Also write a JUnit report.
     #[arg(long, value_name = "FILE")]
@@ -60,11 +69,16 @@ pub(crate) struct Args {
     only_static: bool,
     #[command(flatten)]
     load: load::LoadArgs,
+    #[command(flatten)]
+    failover: failover::FailoverArgs,
 }
 
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     if args.load.load {
         return load::run(session, &args.load).await;
+    }
+    if args.failover.failover {
+        return Box::pin(failover::run(session, &args.failover)).await;
     }
     let mut project = Project::load(session).await?;
     let connect = project.connect_options()?.for_purpose("verify");

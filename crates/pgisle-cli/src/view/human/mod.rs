@@ -9,6 +9,7 @@ pub(crate) mod diagnostic;
 pub(crate) mod doctor;
 pub(crate) mod explanation;
 pub(crate) mod export;
+pub(crate) mod failover;
 pub(crate) mod formatting;
 pub(crate) mod help;
 pub(crate) mod isolation;

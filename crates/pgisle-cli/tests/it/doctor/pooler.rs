@@ -45,7 +45,8 @@ impl Site {
             std::fs::write(&path, text).unwrap();
             path
         });
-        let options = PoolerOptions { ini: &ini, userlist: &userlist, port: Some(self.port), settings: Vec::new() };
+        let options =
+            PoolerOptions { ini: &ini, userlist: &userlist, port: Some(self.port), settings: Vec::new(), server_port: None };
         let (home, account) = (self.home(), Account::for_servers().unwrap());
         match pooler::reload(&home, account.as_ref(), &options).await.unwrap() {
             Some(running) => running,

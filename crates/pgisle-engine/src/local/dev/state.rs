@@ -9,12 +9,25 @@ use pgisle_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::pair::Pair;
 use super::{DevCluster, Layout};
 use crate::file::write_atomically;
 use crate::local::LocalError;
 
 /// Raised when the file changes in a way that an older pgisle would misunderstand.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// The format of a cluster without a standby, which an older pgisle understands.
+const FORMAT_ALONE: u32 = 1;
+
+/// What is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct State {
+    /// How to connect to the primary.
+    pub(super) cluster: DevCluster,
+    /// Which of two servers that is, where there is a standby.
+    pub(super) pair: Option<Pair>,
+}
 
 /// The file as it is written. The password is lent for writing, and goes into a [`Secret`] without a copy after reading.
 #[derive(Serialize, Deserialize)]
@@ -29,6 +42,8 @@ struct File<'a> {
     data_dir: PathBuf,
     log_file: PathBuf,
     major: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pair: Option<Pair>,
 }
 
 /// The part that every format has.
@@ -42,14 +57,14 @@ struct Header {
 /// # Errors
 /// When the connection file is there and cannot be used.
 pub fn load(project: &Path) -> Result<Option<DevCluster>, LocalError> {
-    read(&Layout::of(project)?.folder)
+    Ok(read(&Layout::of(project)?.folder)?.map(|state| state.cluster))
 }
 
 pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join("dev.json")
 }
 
-pub(super) fn read(folder: &Path) -> Result<Option<DevCluster>, LocalError> {
+pub(super) fn read(folder: &Path) -> Result<Option<State>, LocalError> {
     let path = path(folder);
     let text = match fs::read_to_string(&path) {
         Ok(text) => Zeroizing::new(text),
@@ -58,12 +73,12 @@ pub(super) fn read(folder: &Path) -> Result<Option<DevCluster>, LocalError> {
     };
     let syntax = |source| LocalError::StateSyntax { path: path.clone(), source };
     let header: Header = serde_json::from_str(&text).map_err(syntax)?;
-    if header.format != FORMAT {
+    if !(FORMAT_ALONE..=FORMAT).contains(&header.format) {
         return Err(LocalError::StateFormat { path, found: header.format, known: FORMAT });
     }
     let file: File<'_> = serde_json::from_str(&text).map_err(syntax)?;
-    let File { format: _, host, port, socket_dir, admin, password, database, data_dir, log_file, major } = file;
-    Ok(Some(DevCluster {
+    let File { format: _, host, port, socket_dir, admin, password, database, data_dir, log_file, major, pair } = file;
+    let cluster = DevCluster {
         host,
         port,
         socket_folder: socket_dir,
@@ -73,17 +88,19 @@ pub(super) fn read(folder: &Path) -> Result<Option<DevCluster>, LocalError> {
         data: data_dir,
         log: log_file,
         major,
-    }))
+    };
+    Ok(Some(State { cluster, pair }))
 }
 
 /// Writes the file whole or not at all. It stays ours, not the server's account's.
-pub(super) fn save(folder: &Path, cluster: &DevCluster) -> Result<(), LocalError> {
-    if read(folder).ok().flatten().as_ref() == Some(cluster) {
+pub(super) fn save(folder: &Path, state: &State) -> Result<(), LocalError> {
+    if read(folder).ok().flatten().as_ref() == Some(state) {
         return Ok(());
     }
-    let DevCluster { host, port, socket_folder, admin, password, database, data, log, major } = cluster.clone();
+    let State { cluster, pair } = state.clone();
+    let DevCluster { host, port, socket_folder, admin, password, database, data, log, major } = cluster;
     let file = File {
-        format: FORMAT,
+        format: if pair.is_some() { FORMAT } else { FORMAT_ALONE },
         host,
         port,
         socket_dir: socket_folder,
@@ -93,6 +110,7 @@ pub(super) fn save(folder: &Path, cluster: &DevCluster) -> Result<(), LocalError
         data_dir: data,
         log_file: log,
         major,
+        pair,
     };
     let path = path(folder);
     let text = serde_json::to_string_pretty(&file).map_err(|source| LocalError::StateSyntax { path: path.clone(), source })?;

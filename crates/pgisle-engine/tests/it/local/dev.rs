@@ -264,7 +264,7 @@ async fn what_is_not_ours_is_not_touched() {
     fs::remove_file(&state).unwrap();
     let error = dev::up(project.path(), &options()).await.unwrap_err();
     assert!(matches!(error, LocalError::StateMissing { .. }), "{error}");
-    for (broken, expected) in [("{", "cannot be understood"), ("{\"format\": 2}", "format 2")] {
+    for (broken, expected) in [("{", "cannot be understood"), ("{\"format\": 3}", "format 3")] {
         fs::write(&state, broken).unwrap();
         let error = dev::up(project.path(), &options()).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");

@@ -3,3 +3,4 @@
 mod dev;
 mod pooler;
 mod project;
+mod standby;

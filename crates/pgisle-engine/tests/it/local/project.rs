@@ -15,6 +15,9 @@ use tokio_postgres::{Client, Config, NoTls};
 /// Names the project for [`helper`].
 const PROJECT_VARIABLE: &str = "PGISLE_TEST_PROJECT";
 
+/// Asks [`helper`] for a standby, too.
+const STANDBY_VARIABLE: &str = "PGISLE_TEST_STANDBY";
+
 pub(crate) struct Project {
     folder: tempfile::TempDir,
     subfolder: PathBuf,
@@ -50,9 +53,19 @@ impl Project {
 
     /// Runs `dev::up` in a process of its own, which can be killed.
     pub(crate) fn up_in_process(&self) -> Child {
+        self.helper(&[])
+    }
+
+    /// The same with a standby.
+    pub(crate) fn up_with_standby_in_process(&self) -> Child {
+        self.helper(&[(STANDBY_VARIABLE, "1")])
+    }
+
+    fn helper(&self, variables: &[(&str, &str)]) -> Child {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "local::project::helper", "--ignored", "--nocapture"])
             .env(PROJECT_VARIABLE, self.path())
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -62,19 +75,24 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        if let Ok(Some(cluster)) = dev::load(self.path()) {
-            // Not by force at first: a killed server leaves shared memory behind that nobody would ever remove.
-            if let Some(postmaster) = server::postmaster(&cluster.data) {
+        let Ok(Some(cluster)) = dev::load(self.path()) else { return };
+        // Either of two may be the primary, and which of their folders is within the other.
+        let folder = cluster.data.parent().unwrap();
+        let place = if folder.ends_with("second") { folder.parent().unwrap() } else { folder };
+        let servers = [place.join("data"), place.join("second/data")];
+        // Not by force at first: a killed server leaves shared memory behind that nobody would ever remove.
+        for data in &servers {
+            if let Some(postmaster) = server::postmaster(data) {
                 server::signal(postmaster.pid, Signal::QUIT);
             }
-            let deadline = Instant::now() + Duration::from_secs(10);
-            while server::postmaster(&cluster.data).is_some() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            server::kill(&cluster.data);
-            for folder in cluster.data.parent().into_iter().chain([cluster.socket_folder.as_path()]) {
-                let _absent = fs::remove_dir_all(folder);
-            }
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while servers.iter().any(|data| server::postmaster(data).is_some()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        servers.iter().for_each(|data| server::kill(data));
+        for folder in [place, cluster.socket_folder.as_path()] {
+            let _absent = fs::remove_dir_all(folder);
         }
     }
 }
@@ -84,12 +102,18 @@ impl Drop for Project {
 #[ignore = "run by other tests, in a process that they kill"]
 async fn helper() {
     if let Some(project) = std::env::var_os(PROJECT_VARIABLE) {
-        dev::up(Path::new(&project), &options()).await.unwrap();
+        let standby = std::env::var_os(STANDBY_VARIABLE).is_some();
+        dev::up(Path::new(&project), &UpOptions { standby, ..options() }).await.unwrap();
     }
 }
 
 pub(crate) fn options() -> UpOptions {
-    UpOptions { admin: RoleName::new("link_user").unwrap(), database: DatabaseName::new("link_app").unwrap(), major: None }
+    UpOptions {
+        admin: RoleName::new("link_user").unwrap(),
+        database: DatabaseName::new("link_app").unwrap(),
+        major: None,
+        standby: false,
+    }
 }
 
 pub(crate) async fn connect(cluster: &DevCluster, over_socket: bool) -> Client {
