@@ -72,9 +72,11 @@ impl Project {
         let mut is_down = false;
         if is_dev {
             match dev::status(Path::new(HERE)).await.map_err(|error| vec![error.diagnostic()])? {
-                Status::Running { cluster, pooler } => overlay(&mut sources, &cluster, pooler.as_ref()),
+                Status::Running { cluster, pooler, standby_port } => {
+                    overlay(&mut sources, &cluster, pooler.as_ref(), standby_port);
+                }
                 Status::Stopped(cluster) => {
-                    overlay(&mut sources, &cluster, None);
+                    overlay(&mut sources, &cluster, None, None);
                     is_down = true;
                 }
                 Status::Absent => return Err(vec![Self::dev_is_down("there is no private cluster in this project")]),
@@ -280,7 +282,7 @@ impl Project {
             return Ok(());
         }
         let wanted = settings.pgbouncer_port;
-        let mut options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new(), server_port: None };
+        let mut options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new(), lead: None };
         let here = Path::new(HERE);
         let running = dev::reload_pgbouncer(here, &options).await.map_err(|error| error.diagnostic())?;
         let pooler = match (running, find_pgbouncer().await) {
@@ -308,7 +310,7 @@ impl Project {
 }
 
 /// What the private cluster is, as settings that win over all others.
-fn overlay(sources: &mut Sources, cluster: &DevCluster, pooler: Option<&Pooler>) {
+fn overlay(sources: &mut Sources, cluster: &DevCluster, pooler: Option<&Pooler>, standby_port: Option<u16>) {
     let DevCluster { host, port, admin, password, database, .. } = cluster;
     for (name, value) in [
         ("postgres_host", host.as_str()),
@@ -324,6 +326,9 @@ fn overlay(sources: &mut Sources, cluster: &DevCluster, pooler: Option<&Pooler>)
     ] {
         sources.push_command_line(format!("{name}={value}"));
     }
+    // The standbys of the real cluster are none of this one's.
+    let standby = standby_port.map(|port| format!("\"{host}:{port}\"")).unwrap_or_default();
+    sources.push_command_line(format!("postgres_replica_hosts=[{standby}]"));
     if let Some(Pooler { port, .. }) = pooler {
         sources.push_command_line(format!("pgbouncer_port={port}"));
     }

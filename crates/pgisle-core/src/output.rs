@@ -158,7 +158,7 @@ pub fn all_to_text(outputs: &Outputs) -> String {
 fn service_databases(spec: &Spec, endpoint: &Endpoint, credentials: &Credentials) -> Value {
     let databases = spec.services.iter().map(|(name, service)| {
         let user = credentials.services.get(name).map_or(&service.user, |logins| &logins.active.role);
-        let value = json!({
+        let mut value = json!({
             "database": service.database,
             "username": user,
             "host": endpoint.host,
@@ -167,6 +167,10 @@ fn service_databases(spec: &Spec, endpoint: &Endpoint, credentials: &Credentials
             "connection_limit": service.connection_limit,
             "description": service.description,
         });
+        let readers: Vec<String> = endpoint.readers(service).iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        if !readers.is_empty() {
+            value["replica_hosts"] = json!(readers);
+        }
         (name.to_string(), value)
     });
     Value::Object(databases.collect())

@@ -187,7 +187,7 @@ async fn status() -> Result<Report, Vec<Diagnostic>> {
     let standby = dev::standby(Path::new(".")).await.map_err(|error| vec![error.diagnostic()])?;
     let report = Report::new().member("standby", standby.as_ref().map(standby_value));
     Ok(match status {
-        Status::Running { cluster, pooler } => report
+        Status::Running { cluster, pooler, .. } => report
             .human(human::dev::running(&cluster, standby.as_ref(), pooler.as_ref()))
             .member("state", "running")
             .member("cluster", value(&cluster))

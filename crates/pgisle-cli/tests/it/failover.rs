@@ -18,7 +18,13 @@ default_extensions          = []
 pgbouncer_pool_mode         = "transaction"
 pgbouncer_default_pool_size = 4
 
-service "orders" {}
+enable_replica_setup        = true
+# Of the real cluster, and none of the private one's.
+postgres_replica_hosts      = ["replica-1.example.com"]
+
+service "orders" {
+  replica {}
+}
 
 service "billing" {}
 "#;
@@ -98,26 +104,37 @@ impl Site {
         );
         assert_eq!(self.ask("standby", "shop_orders", "CREATE TABLE astray ()"), "ERROR:  25006");
         // The services come through PgBouncer to the one that takes writes, as the generated files say.
-        let port = self.port_through_pgbouncer();
+        let port = self.port_by("$DATABASE_POOL_URL", "CREATE TEMPORARY TABLE t ()").unwrap();
         assert_eq!(port, status["cluster"]["port"].to_string());
+        // And readers to the one that does not.
+        let standby = Ok(status["standby"]["port"].to_string());
+        assert_eq!(self.port_by("$DATABASE_POOL_URL_RO", "SELECT"), standby);
+        assert_eq!(self.port_by("$DATABASE_URL_RO", "SELECT"), standby);
+        assert_eq!(self.port_by("$DATABASE_URL_RW", "CREATE TEMPORARY TABLE t ()"), Ok(port.clone()));
+        assert_eq!(self.port_by("$DATABASE_POOL_URL_RO", "CREATE TABLE astray ()"), Err("ERROR:  25006".to_owned()));
         let env = self.place.read("generated/development/.env/.env.orders");
         assert!(env.contains(&format!("PGPORT={port}")) || env.contains(&format!("PGPORT='{port}'")), "{env}");
         assert_eq!(exit(&self.place, &["plan", "-detailed-exitcode"]), Some(0));
     }
 
-    /// Which server takes a service's writes. For a second PgBouncer may repeat what it was told of the one that was killed.
-    fn port_through_pgbouncer(&self) -> String {
-        let script = "set -a; . ./generated/development/.env/.env.orders; exec \"$0\" -XtA \"$DATABASE_POOL_URL\" -c \
-                      'CREATE TEMPORARY TABLE t (); SELECT inet_server_port()'";
+    /// Which server does what a service asks for by one of its addresses, or why not. For a second PgBouncer may repeat what it was told
+    /// of the server that was killed.
+    fn port_by(&self, address: &str, statement: &str) -> Result<String, String> {
+        let script = format!(
+            "set -a; . ./generated/development/.env/.env.orders; exec \"$0\" -XtAq -v ON_ERROR_STOP=1 -v VERBOSITY=sqlstate \"{address}\" \
+             -c '{statement}' -c 'SELECT inet_server_port()'"
+        );
         let psql = pgisle_engine::local::find_program("psql").unwrap();
         let begun = Instant::now();
         loop {
-            let output = self.place.command("/bin/sh").args(["-c", script]).arg(&psql).output().unwrap();
+            let output = self.place.command("/bin/sh").args(["-c", &script]).arg(&psql).output().unwrap();
             if output.status.success() {
-                return String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
+                return Ok(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned());
             }
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(said.contains("server_login_retry") && begun.elapsed() < Duration::from_secs(10), "{said}");
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            if !said.contains("server_login_retry") || begun.elapsed() > Duration::from_secs(10) {
+                return Err(said);
+            }
             std::thread::sleep(Duration::from_millis(100));
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::artifact::escape::url_part;
 use crate::name::{DatabaseName, ServiceName};
 use crate::secret::Secret;
-use crate::spec::{Settings, SslMode};
+use crate::spec::{Service, Settings, SslMode};
 
 /// The address that services use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Endpoint {
     pub sslmode: SslMode,
     /// PEM file of the authorities, as a service sees it.
     pub sslrootcert: Option<String>,
+    /// The server's standbys, host and port each, as services find them.
+    pub standbys: Vec<(String, u16)>,
     /// PgBouncer, when there is one.
     pub pooler: Option<Pooler>,
 }
@@ -41,9 +43,12 @@ impl Endpoint {
     /// The address that the settings name.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
+        let port = settings.service_port.unwrap_or(settings.postgres_port);
+        let standbys = settings.postgres_replica_hosts.iter().filter(|_| settings.enable_replica_setup);
         Self {
             host: settings.service_host.clone().unwrap_or_else(|| settings.postgres_host.clone()),
-            port: settings.service_port.unwrap_or(settings.postgres_port),
+            port,
+            standbys: standbys.map(|standby| (standby.host.clone(), standby.port.unwrap_or(port))).collect(),
             sslmode: if settings.enable_ssl { settings.postgres_sslmode } else { SslMode::Disable },
             sslrootcert: settings.postgres_sslrootcert.clone(),
             pooler: settings.enable_pgbouncer.then(|| Pooler {
@@ -54,6 +59,12 @@ impl Endpoint {
                 homes: BTreeMap::new(),
             }),
         }
+    }
+
+    /// The standbys that serve a service's reads.
+    #[must_use]
+    pub fn readers(&self, service: &Service) -> &[(String, u16)] {
+        if service.reads_from_standby() { &self.standbys } else { &[] }
     }
 
     /// Whether services use TLS.
@@ -77,6 +88,25 @@ pub fn connection_url(user: &str, password: &Secret, host: &str, port: u16, data
         format!("postgresql://{user}:{password}@{}:{port}/{database}?sslmode={sslmode}", url_part(host))
     };
     Secret::new(url)
+}
+
+/// A connection URL that names several servers, as libpq and the drivers that follow it read it: the first that is of the wanted kind
+/// is taken. A server that is reached by a socket cannot be among them.
+pub(crate) fn connection_url_of_many(
+    user: &str,
+    password: &Secret,
+    servers: &[(&str, u16)],
+    database: &str,
+    sslmode: SslMode,
+    attributes: &str,
+) -> Secret {
+    let (user, password, database) = (url_part(user), url_part(password.expose()), url_part(database));
+    let server = |(host, port): &(&str, u16)| {
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{}:{port}", url_part(host)) }
+    };
+    let servers: Vec<String> = servers.iter().map(server).collect();
+    let servers = servers.join(",");
+    Secret::new(format!("postgresql://{user}:{password}@{servers}/{database}?sslmode={sslmode}&target_session_attrs={attributes}"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
+use crate::artifact::endpoint::connection_url_of_many;
 use crate::artifact::escape::environment_lines;
-use crate::artifact::{Artifact, Endpoint, Pooler, active, connection_url, header, pooler_alias, writable};
+use crate::artifact::{Artifact, Endpoint, Pooler, active, connection_url, header, pooler_alias, reader_alias, writable};
 use crate::budget;
 use crate::credential::{Credential, Credentials};
 use crate::secret::Secret;
@@ -56,14 +57,41 @@ pub(crate) fn artifacts(spec: &Spec, endpoint: &Endpoint, credentials: &Credenti
 pub(crate) fn service_variables(service: &Service, endpoint: &Endpoint, login: &Credential) -> Variables {
     let database = service.database.as_str();
     let mut variables = direct_variables(endpoint, database, login);
+    variables.extend(reading_variables(service, endpoint, login));
     if let Some(pooler) = &endpoint.pooler {
         variables.push(("DATABASE_POOL_URL", pooler_url(pooler, endpoint.sslmode, pooler_alias(service), login)));
+        if !endpoint.readers(service).is_empty() {
+            variables.push(("DATABASE_POOL_URL_RO", pooler_url(pooler, endpoint.sslmode, &reader_alias(service), login)));
+        }
         variables.push(("DB_POOL_HOST", Secret::new(&pooler.host)));
         variables.push(("DB_POOL_PORT", Secret::new(pooler.port.to_string())));
     }
     variables.push(("DB_MAX_OPEN_CONNS", Secret::new(service.pool_size.to_string())));
     variables.push(("DB_MAX_IDLE_CONNS", Secret::new(budget::idle_connections(service).to_string())));
     variables.push(("DB_CONN_MAX_LIFETIME", Secret::new(CONNECTION_LIFETIME)));
+    variables
+}
+
+/// Where a standby serves a service's reads: whichever server takes writes, and a standby as long as there is one. Both name all
+/// servers, so that they hold after a failover. `load_balance_hosts` is left to whoever has a driver that knows it: libpq before 16
+/// refuses it.
+fn reading_variables(service: &Service, endpoint: &Endpoint, login: &Credential) -> Variables {
+    let readers: Vec<(&str, u16)> = endpoint.readers(service).iter().map(|(host, port)| (host.as_str(), *port)).collect();
+    if readers.is_empty() {
+        return Vec::new();
+    }
+    let is_socket = endpoint.host.starts_with('/');
+    let primary = if is_socket { None } else { Some((endpoint.host.as_str(), endpoint.port)) };
+    let url = |servers: &[(&str, u16)], attributes: &str| {
+        let (user, database) = (login.role.as_str(), service.database.as_str());
+        connection_url_of_many(user, &login.secret, servers, database, endpoint.sslmode, attributes)
+    };
+    let (first, last): (Vec<_>, Vec<_>) =
+        (primary.into_iter().chain(readers.iter().copied()).collect(), readers.iter().copied().chain(primary).collect());
+    let mut variables = vec![("DATABASE_URL_RO", url(&last, "prefer-standby"))];
+    if !is_socket {
+        variables.insert(0, ("DATABASE_URL_RW", url(&first, "read-write")));
+    }
     variables
 }
 

@@ -30,7 +30,8 @@ use crate::spec::{Service, Spec};
 pub use endpoint::{Endpoint, Pooler, connection_url};
 pub(crate) use escape::shell_word;
 pub use escape::unwritable_character;
-pub use naming::{application_names, pooler_alias, secret_name};
+pub use naming::{application_names, pooler_alias, reader_alias, secret_name};
+pub use pgbouncer::READERS_MARK;
 
 pub(crate) use environment::path as environment_path;
 pub(crate) use guide::backup_recommendations;

@@ -1,7 +1,8 @@
 //! Names that services go by outside of the database, and where two of them would meet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::artifact::Endpoint;
 use crate::artifact::escape::is_pgbouncer_key;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::name::ServiceName;
@@ -78,11 +79,32 @@ pub fn pooler_alias(service: &Service) -> &str {
     if is_pgbouncer_key(database) { database } else { service.name.as_str() }
 }
 
+/// What the same is called where a standby serves reads.
+#[must_use]
+pub fn reader_alias(service: &Service) -> String {
+    format!("{}_ro", pooler_alias(service))
+}
+
+/// PgBouncer reaches all servers behind one name by the same port.
+fn ports_differ(spec: &Spec) -> Option<Diagnostic> {
+    let settings = &spec.settings;
+    let is_used = settings.enable_pgbouncer && spec.services.values().any(Service::reads_from_standby);
+    let ports: BTreeSet<u16> = Endpoint::of(settings).standbys.iter().map(|(_, port)| *port).collect();
+    (is_used && ports.len() > 1).then(|| {
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        Diagnostic::error(Code::SPEC_CONFLICT, format!("the standbys listen on different ports: {}", ports.join(", ")))
+            .detail("PgBouncer takes a list of hosts behind one name, and one port for all of them.")
+            .hint("Have them listen on one port, name only those that do in postgres_replica_hosts, or go without PgBouncer.")
+    })
+}
+
 /// Services whose files or Kubernetes names would be one.
 pub(crate) fn problems(spec: &Spec) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut seen: BTreeMap<String, &ServiceName> = BTreeMap::new();
-    let mut aliases: BTreeMap<&str, &ServiceName> = BTreeMap::new();
+    let mut aliases: BTreeMap<String, &ServiceName> = BTreeMap::new();
+    let has_standbys = !Endpoint::of(&spec.settings).standbys.is_empty();
+    diagnostics.extend(ports_differ(spec));
     for (name, service) in &spec.services {
         if RESERVED.contains(&name.as_str()) {
             diagnostics.push(
@@ -93,14 +115,16 @@ pub(crate) fn problems(spec: &Spec) -> Vec<Diagnostic> {
                     .hint(format!("Call it \"{name}_service\"; its database and user can keep their names.")),
             );
         }
-        if let Some(other) = aliases.insert(pooler_alias(service), name) {
+        let reader = (has_standbys && service.reads_from_standby()).then(|| reader_alias(service));
+        for alias in [Some(pooler_alias(service).to_owned()), reader].into_iter().flatten() {
+            let Some(other) = aliases.insert(alias, name) else { continue };
             diagnostics.push(
                 Diagnostic::error(Code::SPEC_CONFLICT, format!("services \"{other}\" and \"{name}\" have the same name in PgBouncer"))
                     .at(service.place.clone())
                     .about(format!("service \"{name}\""))
                     .detail(
                         "PgBouncer's file holds only letters, digits, \".\", \"_\" and \"-\" in a database's name, so a service whose database \
-                         has others goes by its own name there.",
+                         has others goes by its own name there; where a standby serves its reads, _ro is put behind it.",
                     )
                     .hint("Rename one of them, or its database."),
             );

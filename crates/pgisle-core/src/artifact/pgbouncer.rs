@@ -4,18 +4,21 @@
 use std::fmt::Write as _;
 
 use crate::artifact::escape::{double_quoted, pgbouncer_value};
-use crate::artifact::naming::pooler_alias;
+use crate::artifact::naming::{pooler_alias, reader_alias};
 use crate::artifact::{Artifact, Endpoint, Pooler, header};
 use crate::budget;
 use crate::credential::{Credential, Credentials};
 use crate::name::RoleName;
-use crate::spec::{PoolMode, Settings, Spec, SslMode};
+use crate::spec::{PoolMode, Service, Settings, Spec, SslMode};
 
 /// The path of the configuration.
 pub(crate) const INI_PATH: &str = "pgbouncer/pgbouncer.ini";
 
 /// The path of the users' verifiers.
 pub(crate) const USERLIST_PATH: &str = "pgbouncer/userlist.txt";
+
+/// Stands before the aliases that lead to standbys.
+pub const READERS_MARK: &str = "; For reading, on the standbys: one after the other gets a new connection.";
 
 /// The version from which prepared statements work in transaction mode.
 const VERSION_PREPARED_STATEMENTS: (u32, u32) = (1, 21);
@@ -40,21 +43,7 @@ pub(crate) fn console_user(settings: &Settings, credentials: &Credentials) -> Ro
 fn ini(spec: &Spec, endpoint: &Endpoint, pooler: &Pooler, credentials: &Credentials) -> String {
     let settings = &spec.settings;
     let mut text = header(spec, ";");
-    text.push_str("\n[databases]\n");
-    for service in spec.services.values() {
-        let pool = budget::pool(settings, service);
-        let database = pooler.homes.get(&service.name).unwrap_or(&service.database);
-        let _ = writeln!(
-            text,
-            "{} = host={} port={} dbname={} pool_size={} max_db_connections={}",
-            pooler_alias(service),
-            pgbouncer_value(&endpoint.host),
-            endpoint.port,
-            pgbouncer_value(database.as_str()),
-            pool.size,
-            pool.max_connections(),
-        );
-    }
+    write_aliases(&mut text, spec, endpoint, pooler);
     let _ = write!(
         text,
         "\n[pgbouncer]\n\
@@ -103,6 +92,34 @@ fn ini(spec: &Spec, endpoint: &Endpoint, pooler: &Pooler, credentials: &Credenti
         );
     }
     text
+}
+
+/// An alias for each service, and one more where a standby serves its reads.
+fn write_aliases(text: &mut String, spec: &Spec, endpoint: &Endpoint, pooler: &Pooler) {
+    text.push_str("\n[databases]\n");
+    let line = |service: &Service, alias: &str, host: &str, port: u16| {
+        let pool = budget::pool(&spec.settings, service);
+        let database = pooler.homes.get(&service.name).unwrap_or(&service.database);
+        format!(
+            "{alias} = host={} port={port} dbname={} pool_size={} max_db_connections={}\n",
+            pgbouncer_value(host),
+            pgbouncer_value(database.as_str()),
+            pool.size,
+            pool.max_connections(),
+        )
+    };
+    for service in spec.services.values() {
+        text.push_str(&line(service, pooler_alias(service), &endpoint.host, endpoint.port));
+    }
+    let readers: Vec<&Service> = spec.services.values().filter(|service| !endpoint.readers(service).is_empty()).collect();
+    if let Some((_, port)) = endpoint.standbys.first().filter(|_| !readers.is_empty()) {
+        let hosts: Vec<&str> = endpoint.standbys.iter().map(|(host, _)| host.as_str()).collect();
+        let _ = writeln!(text, "\n{READERS_MARK}");
+        for service in readers {
+            // One port for all of them: whoever names others was refused.
+            text.push_str(&line(service, &reader_alias(service), &hosts.join(","), *port));
+        }
+    }
 }
 
 fn write_tls(text: &mut String, endpoint: &Endpoint, pooler: &Pooler) {

@@ -8,7 +8,7 @@ use super::*;
 use crate::credential::{SCRAM_SALT_BYTES, ServiceCredentials, Slot, Verifier};
 use crate::name::{DatabaseName, RoleName, ServiceName};
 use crate::output::{self, all_to_json, all_to_text, outputs};
-use crate::spec::{Access, PoolMode, SslMode};
+use crate::spec::{Access, HostPort, PoolMode, Replica, ReplicaMode, SslMode};
 
 /// The password of the brief's complaint: each of these characters broke a file of the original.
 const NASTY: &str = "a'b\"c\\d$e#f g=h%i@/:?é`→";
@@ -323,4 +323,72 @@ fn a_server_without_tls_gets_lines_that_need_none() {
     assert_eq!(endpoint.sslmode, SslMode::Disable);
     let hba = text_of(&generate(&spec, &endpoint, &Credentials::default()), "pg_hba.conf.fragment");
     assert!(!hba.contains("hostssl ") && hba.contains("\nhost     \"link_users\""));
+}
+
+/// The users read from two standbys, in a database that has others' names beside it.
+fn with_standbys(hosts: &[&str]) -> Spec {
+    let mut spec = link();
+    spec.settings.enable_replica_setup = true;
+    spec.settings.postgres_replica_hosts = hosts.iter().map(|host| HostPort::parse(host).unwrap()).collect();
+    let users = spec.services.get_mut(&service("users")).unwrap();
+    users.replica = Some(Replica { mode: ReplicaMode::Shared, region: None });
+    let chat = spec.services.get_mut(&service("chat")).unwrap();
+    chat.replica = Some(Replica { mode: ReplicaMode::Service, region: None });
+    spec
+}
+
+#[test]
+fn a_service_with_a_standby_gets_addresses_that_read_there() {
+    let spec = with_standbys(&["replica-1", "replica-2"]);
+    let artifacts = generate_link(&spec, "pw");
+    let port = spec.settings.postgres_port;
+    let ini = text_of(&artifacts, "pgbouncer/pgbouncer.ini");
+    let reading: Vec<&str> = ini.lines().filter(|line| line.contains("_ro = ")).collect();
+    assert_eq!(reading.len(), 1, "{ini}");
+    assert!(reading[0].starts_with(&format!("link_users_ro = host='replica-1,replica-2' port={port} dbname=link_users ")), "{ini}");
+    assert!(ini.find(READERS_MARK) < ini.find("link_users_ro"), "{ini}");
+    let host = &spec.settings.postgres_host;
+    let variables = text_of(&artifacts, ".env/docker/.env.users");
+    let login = "postgresql://link_users_user:pw@";
+    let sslmode = spec.settings.postgres_sslmode;
+    for expected in [
+        format!(
+            "DATABASE_URL_RW={login}{host}:{port},replica-1:{port},replica-2:{port}/link_users?sslmode={sslmode}&target_session_attrs=read-write"
+        ),
+        format!(
+            "DATABASE_URL_RO={login}replica-1:{port},replica-2:{port},{host}:{port}/link_users?sslmode={sslmode}&target_session_attrs=prefer-standby"
+        ),
+        format!(
+            "DATABASE_POOL_URL_RO={login}{}:{}/link_users_ro?sslmode={sslmode}",
+            spec.settings.pgbouncer_host, spec.settings.pgbouncer_port
+        ),
+    ] {
+        assert!(variables.lines().any(|line| line == expected), "{expected}\n{variables}");
+    }
+    // Logical replication of one database is another server's, and of it nothing is known here.
+    assert!(!text_of(&artifacts, ".env/docker/.env.chat").contains("_RO="));
+    assert!(text_of(&artifacts, "k8s-secrets/users-db-credentials.yaml").contains("DATABASE_URL_RO"));
+    let all = outputs(&spec, &Endpoint::of(&spec.settings), &Credentials::default(), None, &artifacts, "x");
+    let databases = all["service_databases"].to_json();
+    assert_eq!(databases.expose().matches("replica_hosts").count(), 1, "{}", databases.expose());
+    assert!(problems(&spec, &Credentials::default()).is_empty());
+
+    // Neither is any where it is off.
+    let mut off = spec;
+    off.settings.enable_replica_setup = false;
+    assert_eq!(text_of(&generate_link(&off, "pw"), ".env/.env.users"), text_of(&generate_link(&link(), "pw"), ".env/.env.users"));
+}
+
+#[test]
+fn standbys_that_pgbouncer_cannot_lead_to_are_refused() {
+    let spec = with_standbys(&["replica-1:5432", "replica-2:5433"]);
+    let found = problems(&spec, &Credentials::default());
+    assert_eq!(found.iter().map(|one| one.code).collect::<Vec<_>>(), [Code::SPEC_CONFLICT]);
+    assert!(found[0].summary.contains("5432, 5433"), "{found:?}");
+
+    // Another service's database has the name that readers would get.
+    let mut spec = with_standbys(&["replica-1"]);
+    spec.services.get_mut(&service("chat")).unwrap().database = DatabaseName::new("link_users_ro").unwrap();
+    let found = problems(&spec, &Credentials::default());
+    assert!(found.iter().any(|one| one.summary.contains("the same name in PgBouncer")), "{found:?}");
 }

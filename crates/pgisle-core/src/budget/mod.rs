@@ -45,6 +45,10 @@ pub struct Summary {
     pub monitoring_connections: u64,
     /// What the server sees when every pool is full: the services' connections and monitoring's. It must fit.
     pub steady: u64,
+    /// What readers may hold of the standbys, all standbys together: it comes off their own max_connections and not off this server's.
+    /// None where nobody reads there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standby_connections: Option<u64>,
     /// What comes on top for a while.
     pub peak: Peak,
     /// What the server has, when it was asked.
@@ -132,11 +136,21 @@ pub fn summary(spec: &Spec, inventory: Option<&Inventory>, parallelism: u32) -> 
         pgbouncer_connections: settings.enable_pgbouncer.then(|| sum(spec.services.values().map(|service| cap(settings, service)))),
         monitoring_connections: monitoring(settings),
         steady,
+        standby_connections: on_standbys(spec),
         peak,
         services,
         server,
         suggestions,
     }
+}
+
+/// What readers may hold of the standbys: as much again as the same services' writers of the primary.
+fn on_standbys(spec: &Spec) -> Option<u64> {
+    let settings = &spec.settings;
+    let is_led = settings.enable_replica_setup && !settings.postgres_replica_hosts.is_empty();
+    let mut readers = spec.services.values().filter(|service| is_led && service.reads_from_standby()).peekable();
+    readers.peek()?;
+    Some(sum(readers.map(|service| steady_of(settings, service))))
 }
 
 impl Summary {

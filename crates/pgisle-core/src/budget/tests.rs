@@ -6,7 +6,7 @@ use super::*;
 use crate::diagnostic::{Code, Place, Severity};
 use crate::inventory::{Admin, Database, Readable};
 use crate::name::RoleName;
-use crate::spec::{ConnectionLimit, PoolMode};
+use crate::spec::{ConnectionLimit, HostPort, PoolMode, Replica, ReplicaMode};
 
 /// As many as pgisle works on unasked.
 const AT_ONCE: u32 = PARALLELISM as u32;
@@ -210,4 +210,18 @@ fn a_login_that_may_hold_less_bounds_pgbouncers_pool() {
     service(&mut spec, "users").connection_limit = ConnectionLimit(11);
     let users = summary(&spec, None, AT_ONCE).services.last().cloned().unwrap();
     assert_eq!((users.connections, users.steady, users.deployment, users.one_more_instance), (30, 11, 0, 0));
+}
+
+#[test]
+fn readers_come_off_the_standbys_connections_and_not_off_this_servers() {
+    let standby = HostPort::parse("replica-1").unwrap();
+    let mut spec = with(|settings| settings.enable_replica_setup = true);
+    service(&mut spec, "users").replica = Some(Replica { mode: ReplicaMode::Shared, region: None });
+    // Nothing is known of where they are.
+    assert_eq!(on(&spec, 200).standby_connections, None);
+    let without = on(&spec, 200).steady;
+    spec.settings.postgres_replica_hosts = vec![standby];
+    let summary = on(&spec, 200);
+    let users = summary.services.iter().find(|service| service.service.as_str() == "users").unwrap();
+    assert_eq!((summary.standby_connections, summary.steady), (Some(users.steady), without));
 }

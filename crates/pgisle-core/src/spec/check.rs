@@ -1,5 +1,6 @@
 //! Checks on texts: what each setting's words must be like, in code and in words.
 
+use super::model::HostPort;
 use crate::backup::Schedule;
 use crate::diagnostic::Code;
 use crate::name::{DatabaseName, ExtensionName, NAME_BYTES_MAX, RoleName, SchemaName};
@@ -13,6 +14,8 @@ pub enum Check {
     Line,
     /// A host name, an address or the folder of a Unix socket.
     Host,
+    /// A host name or an address, with a port where that is another one than usual.
+    HostPort,
     /// A path.
     Path,
     /// The name of a database that exists outside of pgisle.
@@ -60,6 +63,7 @@ impl Check {
         match self {
             Self::Password | Self::Line | Self::ParameterValue => "",
             Self::Host => "a host name, an address, or the absolute path of a socket's folder",
+            Self::HostPort => "host or host:port; an IPv6 address with a port stands in brackets",
             Self::Path => "a path",
             Self::Database => "the name of a database, 63 bytes at most",
             Self::Role => "the name of a role, 63 bytes at most",
@@ -85,6 +89,7 @@ impl Check {
             Self::Password => Ok(()),
             Self::Line | Self::ParameterValue => one_line(text),
             Self::Host => host(text),
+            Self::HostPort => host_port(text),
             Self::Path if text.is_empty() => Err(refusal(Code::SPEC_RANGE, "The path is empty.")),
             Self::Path => one_line(text),
             Self::Database => name(DatabaseName::new(text)),
@@ -185,6 +190,16 @@ fn host(text: &str) -> Result<(), Refusal> {
         }
         None => Ok(()),
     }
+}
+
+fn host_port(text: &str) -> Result<(), Refusal> {
+    let Some(HostPort { host: name, .. }) = HostPort::parse(text) else {
+        return Err(refusal(Code::SPEC_RANGE, format!("It must be {}.", Check::HostPort.rule())));
+    };
+    if name.starts_with('/') {
+        return Err(refusal(Code::SPEC_RANGE, "A socket is on one machine; others need a host."));
+    }
+    host(&name)
 }
 
 fn role(text: &str) -> Result<(), Refusal> {

@@ -32,8 +32,8 @@ pub use format::format;
 pub use hcl::{hcl_text, hcl_value};
 pub use load::{Loaded, Origin, load};
 pub use model::{
-    Access, ConnectionLimit, Environment, MonitoringAccess, PoolMode, Replica, ReplicaMode, Service, Settings, Spec, SpecSecrets,
-    SslMode,
+    Access, ConnectionLimit, Environment, HostPort, MonitoringAccess, PoolMode, Replica, ReplicaMode, Service, Settings, Spec,
+    SpecSecrets, SslMode,
 };
 pub use reference::reference_markdown;
 pub use scaffold::{ScaffoldOptions, scaffold};

@@ -203,6 +203,9 @@ pub struct Settings {
     pub service_host: Option<String>,
     /// The port that services use, where it differs from the administrator's.
     pub service_port: Option<u16>,
+    /// Where services find the server's standbys. They are whoever made them; pgisle only leads readers there.
+    #[serde(default)]
+    pub postgres_replica_hosts: Vec<HostPort>,
     /// PEM file of the authorities that the server's certificate is checked against; the system's when not given.
     pub postgres_sslrootcert: Option<String>,
     /// PEM file of the client's certificate.
@@ -326,6 +329,46 @@ impl Service {
     fn derived(&self, base: &str, suffix: &str) -> RoleName {
         // The spec's validation has left room for the suffix, so the name as it stands is only a fallback.
         RoleName::new(format!("{base}{suffix}")).unwrap_or_else(|_| self.user.clone())
+    }
+}
+
+/// Where a server is: a host, and its port where that is another one than usual.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPort {
+    /// A name or an address.
+    pub host: String,
+    /// The port, if one is said.
+    pub port: Option<u16>,
+}
+
+impl HostPort {
+    /// Reads `host`, `host:port`, `::1` or `[::1]:port`; none when it is none of these.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, rest) = rest.split_once(']')?;
+                (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+            }
+            None => match text.split_once(':') {
+                // More than one colon without brackets is an IPv6 address.
+                Some((host, port)) if !port.contains(':') => (host, Some(port)),
+                _ => (text, None),
+            },
+        };
+        let port = match port {
+            Some(port) => Some(port.parse::<u16>().ok().filter(|port| *port > 0)?),
+            None => None,
+        };
+        (!host.is_empty()).then(|| Self { host: host.to_owned(), port })
+    }
+}
+
+impl Service {
+    /// Whether a standby of the whole server is to serve its reads.
+    #[must_use]
+    pub fn reads_from_standby(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.mode != ReplicaMode::Service)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{ConnectionLimit, Environment, MonitoringAccess, PoolMode, Settings, SslMode};
+use super::model::{ConnectionLimit, Environment, HostPort, MonitoringAccess, PoolMode, Settings, SslMode};
 use super::setting::{SettingDefault, SettingInfo};
 use super::text::{At, Texts};
 use super::typed::{Conversion, Item, Typed};
@@ -123,6 +123,7 @@ impl Resolved {
             maintenance_database: DatabaseName::new(self.text("maintenance_database")?).ok()?,
             service_host: self.text("service_host"),
             service_port: self.integer("service_port"),
+            postgres_replica_hosts: self.list("postgres_replica_hosts", |text| HostPort::parse(&text).ok_or(()))?,
             postgres_sslrootcert: self.text("postgres_sslrootcert"),
             postgres_sslcert: self.text("postgres_sslcert"),
             postgres_sslkey: self.text("postgres_sslkey"),

@@ -153,6 +153,8 @@ pub(super) const SETTINGS: &[SettingInfo] = &[
         "PEM file of the authorities that the server's certificate is checked against; the operating system's when not given."),
     setting(Own, "postgres_sslcert", Text(Check::Path), Value("null"),
         "PEM file of the client certificate, together with postgres_sslkey."),
+    setting(Own, "postgres_replica_hosts", List(Check::HostPort), Value("[]"),
+        "Where services find the server's standbys, with the server's own port where none is said. With enable_replica_setup, services with a replica of mode shared or geographic get addresses that lead there: <database>_ro in PgBouncer, DATABASE_URL_RO in their environment."),
     setting(Own, "postgres_sslkey", Text(Check::Path), Value("null"),
         "PEM file of the client certificate's key, together with postgres_sslcert."),
     setting(Own, "fence_maintenance_databases", Bool, Value("true"),

@@ -116,6 +116,8 @@ fn files(request: &Request<'_>, spec: &Spec) -> Vec<Artifact> {
         port: request.services.port,
         sslmode: request.services.tls.mode(),
         sslrootcert: spec.settings.postgres_sslrootcert.clone(),
+        // What it measures goes to the primary.
+        standbys: Vec::new(),
         pooler: pooler.map(|pooler| Pooler { listen_address: "127.0.0.1".to_owned(), ..pooler }),
     };
     artifact::generate(spec, &endpoint, request.credentials)

@@ -72,7 +72,7 @@ impl Place {
         };
         let (ini, userlist) = (written("pgbouncer.ini")?, written("userlist.txt")?);
         self.release();
-        let options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings, server_port: None };
+        let options = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings, lead: None };
         // The guard first: nothing is to run that nobody would end.
         let guard = Invocation::new("/bin/sh").arguments(["-c", GUARD]).argument(&self.folder).clean_environment();
         let guard = guard.run_as(self.account.as_ref()).directory("/").start_tethered();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pgisle_core::name::{DatabaseName, RoleName};
 use pgisle_core::secret::Secret;
 
-use super::pooler::{self, Pooler, PoolerOptions};
+use super::pooler::{self, Lead, Pooler, PoolerOptions};
 use super::server::{self, NewCluster, StopMode};
 use super::{Installation, LocalError, PgBouncer, surroundings};
 use crate::postgres::Session;
@@ -114,6 +114,8 @@ pub enum Status {
         cluster: DevCluster,
         /// The PgBouncer in front of it, if one runs.
         pooler: Option<Pooler>,
+        /// The standby's port, whether it runs or not.
+        standby_port: Option<u16>,
     },
 }
 
@@ -235,7 +237,7 @@ pub async fn up(project: &Path, options: &UpOptions) -> Result<(DevCluster, UpCh
         None
     };
     state::save(&layout.folder, &State { cluster: cluster.clone(), pair })?;
-    pooler::lead(&place.pooler(), layout.account(), cluster.port).await?;
+    pooler::lead(&place.pooler(), layout.account(), lead(&cluster, pair)).await?;
     let change = match (created, started) {
         (true, _) => UpChange::Created,
         (false, true) => UpChange::Started,
@@ -454,7 +456,8 @@ pub async fn status(project: &Path) -> Result<Status, LocalError> {
         Some(postmaster) if postmaster.ready => {
             cluster.port = postmaster.port;
             cluster.socket_folder = postmaster.socket_folder;
-            Ok(Status::Running { cluster, pooler: pooler::running(&place.pooler()) })
+            let standby_port = pair.map(|pair| pair.standby_port);
+            Ok(Status::Running { cluster, pooler: pooler::running(&place.pooler()), standby_port })
         }
         _ if server::major_of(&cluster.data).is_some() => Ok(Status::Stopped(cluster)),
         _ => Ok(Status::Absent),
@@ -517,11 +520,16 @@ pub async fn stop_pgbouncer(project: &Path) -> Result<bool, LocalError> {
     pooler::stop(&layout.place().await.pooler()).await
 }
 
+/// Where a PgBouncer's aliases lead.
+fn lead(cluster: &DevCluster, pair: Option<Pair>) -> Lead {
+    Lead { primary: cluster.port, standby: pair.map(|pair| pair.standby_port) }
+}
+
 /// What holds for a PgBouncer of the private cluster, whatever the files say.
 fn of_the_place<'a>(layout: &Layout, options: &PoolerOptions<'a>) -> Result<PoolerOptions<'a>, LocalError> {
     let mut options = options.clone();
     options.settings.insert(0, ("client_tls_sslmode", "disable"));
     options.settings.insert(0, ("server_tls_sslmode", "disable"));
-    options.server_port = state::read(&layout.folder)?.map(|known| known.cluster.port);
+    options.lead = state::read(&layout.folder)?.map(|known| lead(&known.cluster, known.pair));
     Ok(options)
 }

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pgisle_core::artifact::READERS_MARK;
 use rustix::process::{Pid, Signal};
 
 use super::{LocalError, PgBouncer, server, surroundings};
@@ -35,8 +36,17 @@ pub struct PoolerOptions<'a> {
     pub port: Option<u16>,
     /// Settings that override those of the file.
     pub settings: Vec<(&'a str, &'a str)>,
-    /// The server's port that every alias leads to, whatever the file says.
-    pub server_port: Option<u16>,
+    /// Where the aliases lead, whatever the file says.
+    pub lead: Option<Lead>,
+}
+
+/// The ports of servers on this machine that a PgBouncer's aliases lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lead {
+    /// The server's that takes writes.
+    pub primary: u16,
+    /// The one's that serves reads; the other one does as long as there is none.
+    pub standby: Option<u16>,
 }
 
 /// A PgBouncer that runs.
@@ -147,16 +157,16 @@ pub async fn reload(folder: &Path, account: Option<&Account>, options: &PoolerOp
     Ok(Some(pooler))
 }
 
-/// Has every alias of a PgBouncer that runs in a folder lead to another port, unless they do. Its connections to the old one go as soon
+/// Has every alias of a PgBouncer that runs in a folder lead to another server, unless they do. Its connections to the old one go as soon
 /// as no transaction is on them. True when it runs.
 ///
 /// # Errors
 /// When the files cannot be written, or PgBouncer does not take them.
-pub(crate) async fn lead(folder: &Path, account: Option<&Account>, server_port: u16) -> Result<bool, LocalError> {
+pub(crate) async fn lead(folder: &Path, account: Option<&Account>, lead: Lead) -> Result<bool, LocalError> {
     let Some(pooler) = running(folder) else { return Ok(false) };
     let files = Files::within(folder);
     let text = fs::read_to_string(&files.ini).map_err(LocalError::file("read", &files.ini))?;
-    let led = led_to(&text, server_port);
+    let led = led_to(&text, lead);
     if led != text {
         server::write_private(&files.ini, &led, account)?;
         read_again(&files, &pooler, &files.ini).await?;
@@ -164,13 +174,17 @@ pub(crate) async fn lead(folder: &Path, account: Option<&Account>, server_port: 
     Ok(true)
 }
 
-/// The same file with every alias leading to a port. An alias names its host and its port first.
-fn led_to(text: &str, server_port: u16) -> String {
+/// The same file with every alias leading there. An alias names its host and its port first.
+fn led_to(text: &str, lead: Lead) -> String {
+    let mut port = lead.primary;
     let lines = text.lines().map(|line| {
+        if line == READERS_MARK {
+            port = lead.standby.unwrap_or(lead.primary);
+        }
         let place = line.find(" host=").and_then(|host| Some(host + line[host..].find(" port=")? + " port=".len()));
         let Some(start) = place.filter(|_| !line.starts_with(';')) else { return format!("{line}\n") };
         let rest = line[start..].trim_start_matches(|c: char| c.is_ascii_digit());
-        format!("{}{server_port}{rest}\n", &line[..start])
+        format!("{}{port}{rest}\n", &line[..start])
     });
     lines.collect()
 }
@@ -245,8 +259,8 @@ fn copy(folder: &Path, account: Option<&Account>, port: u16, options: &PoolerOpt
     let files = Files::within(folder);
     let read = |source: &Path| fs::read_to_string(source).map(zeroize::Zeroizing::new).map_err(LocalError::file("read", source));
     let (mut generated, userlist) = (read(options.ini)?, read(options.userlist)?);
-    if let Some(port) = options.server_port {
-        generated = zeroize::Zeroizing::new(led_to(&generated, port));
+    if let Some(lead) = options.lead {
+        generated = zeroize::Zeroizing::new(led_to(&generated, lead));
     }
     server::write_private(&files.userlist, &userlist, account)?;
     let socket_folder = surroundings::choose_socket_folder(folder);
@@ -273,10 +287,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_alias_is_led_to_the_port_and_nothing_else_is_touched() {
-        let text = "; port= host=a port=1\n[databases]\nlink_users = host=127.0.0.1 port=5432 dbname='a port=5' pool_size=3\n\n\
-                    [pgbouncer]\nlisten_port = 6432\n";
-        assert_eq!(led_to(text, 7), text.replace("port=5432", "port=7"));
-        assert_eq!(led_to(&led_to(text, 70), 5432), text);
+    fn every_alias_is_led_to_its_server_and_nothing_else_is_touched() {
+        let text = format!(
+            "; port= host=a port=1\n[databases]\nlink_users = host=127.0.0.1 port=5432 dbname='a port=5' pool_size=3\n\n\
+             {READERS_MARK}\nlink_users_ro = host=127.0.0.1 port=5433 dbname=b\n\n[pgbouncer]\nlisten_port = 6432\n"
+        );
+        let led = |primary, standby| led_to(&text, Lead { primary, standby });
+        assert_eq!(led(7, Some(80)), text.replace("port=5432", "port=7").replace("port=5433", "port=80"));
+        assert_eq!(led(7, None), text.replace("port=5432", "port=7").replace("port=5433", "port=7"));
+        assert_eq!(led_to(&led(7, None), Lead { primary: 5432, standby: Some(5433) }), text);
     }
 }

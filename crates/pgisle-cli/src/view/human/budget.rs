@@ -30,6 +30,13 @@ pub(crate) fn budget(summary: &Summary) -> String {
     if let Some(server) = server {
         text.push_str(&verdict(summary, server));
     }
+    if let Some(readers) = summary.standby_connections {
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(
+            text,
+            "\nReaders may take {readers} more of the standbys, all together: that comes off their own max_connections."
+        );
+    }
     text.push_str(&remedies(suggestions));
     text
 }

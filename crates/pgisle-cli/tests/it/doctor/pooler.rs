@@ -45,8 +45,7 @@ impl Site {
             std::fs::write(&path, text).unwrap();
             path
         });
-        let options =
-            PoolerOptions { ini: &ini, userlist: &userlist, port: Some(self.port), settings: Vec::new(), server_port: None };
+        let options = PoolerOptions { ini: &ini, userlist: &userlist, port: Some(self.port), settings: Vec::new(), lead: None };
         let (home, account) = (self.home(), Account::for_servers().unwrap());
         match pooler::reload(&home, account.as_ref(), &options).await.unwrap() {
             Some(running) => running,

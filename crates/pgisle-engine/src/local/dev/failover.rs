@@ -10,10 +10,11 @@ use super::pair::{self, Follower, Pair, Part, Two};
 use super::state::{self, State};
 use super::{DevCluster, Layout, Place};
 use crate::fault;
+use crate::local::pooler::{self, Lead};
 use crate::local::replica;
 use crate::local::server::{self, StopMode};
 use crate::local::surroundings::{self, Lock};
-use crate::local::{Installation, LocalError, pooler};
+use crate::local::{Installation, LocalError};
 use crate::postgres::Session;
 
 /// Both servers, held against anyone who would start or stop them.
@@ -102,11 +103,16 @@ impl Takeover {
         Ok(())
     }
 
-    /// Has PgBouncer lead there.
-    pub(crate) async fn repoint(&self) -> Result<bool, LocalError> {
-        let led = pooler::lead(&self.place.pooler(), self.layout.account(), self.primary.port).await?;
+    /// Has PgBouncer lead there, readers too: there is no standby at this moment.
+    pub(crate) async fn repoint(&self) -> Result<(), LocalError> {
+        self.lead(None).await?;
         fault::stage("failover.repointed");
-        Ok(led)
+        Ok(())
+    }
+
+    async fn lead(&self, standby: Option<u16>) -> Result<(), LocalError> {
+        let lead = Lead { primary: self.primary.port, standby };
+        pooler::lead(&self.place.pooler(), self.layout.account(), lead).await.map(drop)
     }
 
     /// Starts the old primary where it was, as somebody would who does not know of the takeover. It is fenced, and follows nobody.
@@ -134,7 +140,8 @@ impl Takeover {
         self.pair = pair;
         self.save()?;
         fault::stage("failover.rejoined");
-        Ok(())
+        // Readers find a standby again.
+        self.lead(Some(self.pair.standby_port)).await
     }
 
     /// How the standby follows; none when it does not.

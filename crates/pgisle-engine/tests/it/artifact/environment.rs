@@ -62,7 +62,14 @@ async fn libpq_logs_in_with_the_files_as_they_are() {
     create_islands(&cluster, &spec, &credentials).await;
     for host in [cluster.host().to_owned(), cluster.socket_dir().display().to_string()] {
         let folder = tempfile::tempdir().unwrap();
-        let endpoint = Endpoint { host, port: cluster.port(), sslmode: SslMode::Disable, sslrootcert: None, pooler: None };
+        let endpoint = Endpoint {
+            host,
+            port: cluster.port(),
+            sslmode: SslMode::Disable,
+            sslrootcert: None,
+            standbys: Vec::new(),
+            pooler: None,
+        };
         written(&spec, &endpoint, &credentials, folder.path());
         for service in spec.services.values() {
             let expected = format!("{}|{}", service.user, service.database);

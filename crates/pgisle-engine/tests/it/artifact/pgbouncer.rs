@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pgisle_core::artifact::{Endpoint, Pooler};
 use pgisle_core::credential::Slot;
-use pgisle_core::spec::{PoolMode, Spec, SslMode};
+use pgisle_core::spec::{PoolMode, Replica, ReplicaMode, Spec, SslMode};
 use pgisle_engine::local::{PgBouncer, find_pgbouncers};
 use pgisle_engine::process::{Account, Invocation};
 use pgisle_testkit::{Cluster, ServerCertificate, skip};
@@ -67,7 +67,14 @@ fn endpoint(cluster: &Cluster, sslmode: SslMode, folder: &Path) -> Endpoint {
         directory,
         homes: std::collections::BTreeMap::new(),
     };
-    Endpoint { host: cluster.host().to_owned(), port: cluster.port(), sslmode, sslrootcert: None, pooler: Some(pooler) }
+    Endpoint {
+        host: cluster.host().to_owned(),
+        port: cluster.port(),
+        sslmode,
+        sslrootcert: None,
+        standbys: Vec::new(),
+        pooler: Some(pooler),
+    }
 }
 
 /// Runs psql in a shell that has read an environment file.
@@ -141,6 +148,46 @@ async fn each_service_logs_in_through_pgbouncer_by_scram() {
             let run = run.arguments(["-XtAc", "SELECT current_user"]).environment("PGPASSWORD", "the old password");
             assert_eq!(run.run().await.unwrap().text(), "link_users_user_b");
         }
+    }
+}
+
+#[tokio::test]
+async fn readers_are_led_to_one_host_after_the_other() {
+    let all = find_pgbouncers().await;
+    if all.is_empty() {
+        skip!("PgBouncer is not installed");
+    }
+    let cluster = Cluster::start().await;
+    let mut spec = link();
+    spec.services.get_mut(&service_name("users")).unwrap().replica = Some(Replica { mode: ReplicaMode::Shared, region: None });
+    let credentials = credentials(&spec, |_| NASTY.to_owned());
+    create_islands(&cluster, &spec, &credentials).await;
+    for pgbouncer in &all {
+        let (major, minor, _) = pgbouncer.version;
+        spec.settings.pgbouncer_version = format!("{major}.{minor}");
+        let folder = tempfile::tempdir().unwrap();
+        let mut endpoint = endpoint(&cluster, SslMode::Disable, folder.path());
+        // Nobody listens at the first: a new connection goes on to the next.
+        endpoint.standbys = ["127.0.0.77", "127.0.0.1"].map(|host| (host.to_owned(), cluster.port())).to_vec();
+        let port = endpoint.pooler.as_ref().unwrap().port;
+        written(&spec, &endpoint, &credentials, folder.path());
+        let _running = start(pgbouncer, folder.path(), port).await;
+        let query = "-c 'SELECT current_user, current_database()'";
+        let begun = Instant::now();
+        let seen = loop {
+            match psql(&cluster, folder.path(), "users", &format!("\"$DATABASE_POOL_URL_RO\" {query}")).await {
+                Ok(seen) => break seen,
+                Err(said) => assert!(said.contains("server_login_retry") && begun.elapsed() < PATIENCE, "{said}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert_eq!(seen, "link_users_user|link_users", "{:?}", pgbouncer.version);
+        for variable in ["DATABASE_URL_RO", "DATABASE_URL_RW"] {
+            let seen = psql(&cluster, folder.path(), "users", &format!("\"${variable}\" {query}")).await.unwrap();
+            assert_eq!(seen, "link_users_user|link_users", "{variable}");
+        }
+        let databases = psql(&cluster, folder.path(), "pgbouncer", "\"$PGBOUNCER_ADMIN_URL\" -c 'SHOW DATABASES'").await.unwrap();
+        assert!(databases.contains("link_users_ro|127.0.0.77,127.0.0.1|"), "{databases}");
     }
 }
 

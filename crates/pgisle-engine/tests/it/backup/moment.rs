@@ -75,7 +75,7 @@ async fn start(site: &Site, credentials: &Credentials, program: &PgBouncer, fold
     let (ini_path, userlist_path) = (folder.join("generated.ini"), folder.join("generated.txt"));
     std::fs::write(&ini_path, ini).unwrap();
     std::fs::write(&userlist_path, userlist).unwrap();
-    let options = PoolerOptions { ini: &ini_path, userlist: &userlist_path, port: None, settings: Vec::new(), server_port: None };
+    let options = PoolerOptions { ini: &ini_path, userlist: &userlist_path, port: None, settings: Vec::new(), lead: None };
     pooler::start(&folder.join("pooler"), Account::for_servers().unwrap().as_ref(), program, &options).await.unwrap()
 }
 

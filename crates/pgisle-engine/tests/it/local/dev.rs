@@ -44,7 +44,7 @@ async fn up_creates_a_cluster_as_described_and_then_leaves_it_alone() {
     assert_eq!((again, change), (cluster.clone(), UpChange::None));
     assert_eq!(fs::read_to_string(&state).unwrap(), before);
     assert_eq!(dev::load(project.path()).unwrap(), Some(cluster.clone()));
-    let Status::Running { cluster: found, pooler: None } = dev::status(project.path()).await.unwrap() else {
+    let Status::Running { cluster: found, pooler: None, standby_port: None } = dev::status(project.path()).await.unwrap() else {
         panic!("not running")
     };
     assert_eq!(found, cluster);

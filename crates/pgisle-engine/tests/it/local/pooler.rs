@@ -67,7 +67,7 @@ async fn it_starts_reloads_survives_a_kill_and_stops() {
         write_files(generated.path(), cluster.port(), &[("one", &one)]);
         let (ini, userlist) = (generated.path().join("pgbouncer.ini"), generated.path().join("userlist.txt"));
         let settings = vec![("client_tls_sslmode", "disable"), ("server_tls_sslmode", "disable")];
-        let wanted = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings, server_port: None };
+        let wanted = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings, lead: None };
         let folder = project.path().canonicalize().unwrap().join("pooler");
 
         let started = pooler::start(&folder, account.as_ref(), &program, &wanted).await;
@@ -109,7 +109,7 @@ async fn a_file_that_it_refuses_is_told_with_its_words() {
     write_files(generated.path(), 1, &[]);
     let (ini, userlist) = (generated.path().join("pgbouncer.ini"), generated.path().join("userlist.txt"));
     fs::write(&ini, "[pgbouncer]\npool_mode = sometimes\n").unwrap();
-    let wanted = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new(), server_port: None };
+    let wanted = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new(), lead: None };
     let folder = project.path().canonicalize().unwrap().join("pooler");
     let error = pooler::start(&folder, Account::for_servers().unwrap().as_ref(), &program, &wanted).await.unwrap_err();
     assert!(matches!(error, LocalError::Pooler { .. }), "{error}");
@@ -129,7 +129,7 @@ async fn it_stands_before_the_private_cluster_and_goes_down_with_it() {
     client.batch_execute(&format!("ALTER ROLE link_user PASSWORD '{}'", verifier.expose())).await.unwrap();
     write_files(generated.path(), cluster.port, &[("link_user", verifier.expose())]);
     let (ini, userlist) = (generated.path().join("pgbouncer.ini"), generated.path().join("userlist.txt"));
-    let wanted = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new(), server_port: None };
+    let wanted = PoolerOptions { ini: &ini, userlist: &userlist, port: None, settings: Vec::new(), lead: None };
 
     let running = dev::start_pgbouncer(project.path(), &program, &wanted).await.unwrap();
     connect(&running, "link_user", cluster.password.expose(), "app").await.unwrap();
