@@ -132,7 +132,7 @@ impl Site {
                 return Ok(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned());
             }
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            if !said.contains("server_login_retry") || begun.elapsed() > Duration::from_secs(10) {
+            if !said.contains("08P01") || begun.elapsed() > Duration::from_secs(10) {
                 return Err(said);
             }
             std::thread::sleep(Duration::from_millis(100));
