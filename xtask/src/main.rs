@@ -41,6 +41,8 @@ enum Bench {
     Backup(bench::backup::Options),
     /// Moving a service out of a shared database: `pg_dump | psql`, pgcopydb, and pgisle's strategies.
     Split(bench::split::Options),
+    /// Terraform with the provider, beside the command line doing the same.
+    Terraform(bench::Options),
 }
 
 #[derive(clap::Subcommand)]
@@ -70,6 +72,7 @@ fn run(chore: &Chore) -> anyhow::Result<()> {
         Chore::Bench(Bench::Apply(options)) => bench::apply(options),
         Chore::Bench(Bench::Backup(options)) => bench::backup::run(options),
         Chore::Bench(Bench::Split(options)) => bench::split::run(options),
+        Chore::Bench(Bench::Terraform(options)) => bench::terraform::run(options),
         Chore::Load(Load::Split(options)) => load::split(options),
         Chore::Load(Load::Connections(options)) => load::connections::run(options),
         Chore::Ci => ci::run(),

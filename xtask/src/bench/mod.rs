@@ -1,5 +1,5 @@
 //! `cargo xtask bench apply`: what an apply and an empty plan cost, beside psql doing the same; `bench backup` in [`backup`]; and
-//! `bench split` in [`split`].
+//! `bench split` in [`split`]; `bench terraform` in [`terraform`].
 //!
 //! A measurement shows a machine and a moment, so all that is compared is measured in one run, in turns, each from a fresh cluster.
 //! Of the rounds the least of each figure counts: what disturbs a measurement only ever adds to it.
@@ -14,6 +14,7 @@ mod script;
 mod site;
 pub(crate) mod split;
 mod table;
+pub(crate) mod terraform;
 
 use std::path::Path;
 

@@ -156,11 +156,16 @@ fn failure(diagnostics: &[Diagnostic]) -> anyhow::Error {
 
 /// Builds the program as it is released, and says where it is.
 pub(crate) fn build() -> Result<PathBuf> {
+    build_package("pgisle-cli")
+}
+
+/// The same for the program of another package.
+pub(super) fn build_package(package: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let words = ["build", "--release", "--quiet", "-p", "pgisle-cli", "--message-format", "json-render-diagnostics"];
+    let words = ["build", "--release", "--quiet", "-p", package, "--message-format", "json-render-diagnostics"];
     let output =
         Command::new(cargo).args(words).current_dir(crate::workspace::root()).stderr(std::process::Stdio::inherit()).output()?;
-    anyhow::ensure!(output.status.success(), "pgisle does not build");
+    anyhow::ensure!(output.status.success(), "{package} does not build");
     let messages =
         output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
     let mut programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
