@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use pgisle_core::diagnostic::{CodeInfo, all_codes};
@@ -85,24 +86,36 @@ pub(crate) fn check() -> Result<()> {
 
 /// The command line's own account of itself, from its hidden command.
 fn command_line() -> Result<String> {
-    printed_by("pgisle-cli", "reference")
+    printed_by("pgisle", "reference")
 }
 
 /// The provider's own account of its blocks.
 fn provider() -> Result<String> {
-    let blocks = printed_by("pgisle-terraform", "-reference")?;
+    let blocks = printed_by("terraform-provider-pgisle", "-reference")?;
     Ok(format!(
         "# The Terraform provider\n\n{NOTICE}\n\nHow to use it stands in [Terraform](../guide/terraform.md). `terraform validate` and \
          `plan` check all of it, with the codes of [errors](errors.md).\n\n{blocks}"
     ))
 }
 
-fn printed_by(package: &str, argument: &str) -> Result<String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let words = ["run", "-q", "-p", package, "--", argument];
-    let output = Command::new(cargo).args(words).current_dir(root()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "{package} {argument} failed: {}", String::from_utf8_lossy(&output.stderr));
+fn printed_by(program: &str, argument: &str) -> Result<String> {
+    let output = Command::new(built(program)?).arg(argument).output().with_context(|| format!("cannot start {program}"))?;
+    ensure!(output.status.success(), "{program} {argument} failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// A program of the workspace's, as the tests build it: built by itself, with its own set of features, all of it would be compiled twice.
+fn built(program: &str) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let words = ["test", "-q", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"];
+    let output =
+        Command::new(cargo).args(words).current_dir(root()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    ensure!(output.status.success(), "the workspace does not build");
+    let messages =
+        output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    let is_program = |message: &serde_json::Value| message["target"]["name"] == program && message["profile"]["test"] == false;
+    let mut found = messages.filter(is_program).filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    found.next().with_context(|| format!("cargo builds no program {program}"))
 }
 
 fn errors(codes: &[CodeInfo]) -> String {

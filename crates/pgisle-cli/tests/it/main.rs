@@ -14,6 +14,7 @@ mod connections;
 mod docs;
 mod doctor;
 mod examples;
+mod export;
 mod failover;
 mod faults;
 mod limits;

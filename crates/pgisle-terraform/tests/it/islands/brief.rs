@@ -55,7 +55,7 @@ async fn site() -> Option<Site> {
     let built = env!("CARGO_BIN_EXE_terraform-provider-pgisle");
     site.place.shell(&format!("make provider CARGO=true BUILT={built}")).expect(0);
     for (name, value) in [
-        ("TF_VAR_postgres_host", site.cluster.host().to_owned()),
+        ("TF_VAR_postgres_host", "localhost".to_owned()),
         ("TF_VAR_postgres_port", site.cluster.port().to_string()),
         ("TF_VAR_postgres_username", site.cluster.superuser().to_owned()),
         ("TF_VAR_postgres_sslmode", "disable".to_owned()),
@@ -66,19 +66,30 @@ async fn site() -> Option<Site> {
     Some(site)
 }
 
+/// The commands of the guide, block by block.
+fn guide() -> Vec<String> {
+    let text = std::fs::read_to_string(repository().join("docs/guide/terraform.md")).unwrap();
+    text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
 #[tokio::test]
-async fn the_quick_start_is_typed_as_written() {
-    let Some(site) = site().await else { skip_foreign!("{NO_TERRAFORM}") };
-    let password = site.cluster.password();
-    let run = |script: &str| site.place.shell(&script.replace("your_postgres_password", password)).expect(0);
-    run("terraform init");
+async fn the_quick_start_and_the_guide_are_typed_as_written() {
+    let Some(mut site) = site().await else { skip_foreign!("{NO_TERRAFORM}") };
+    let password = site.cluster.password().to_owned();
+    // The guide has answered the question; the password of what it types without one is where it says that it may be.
+    site.place.variable("TF_CLI_ARGS_apply", "-auto-approve -no-color");
+    site.place.variable("TF_VAR_postgres_password", &password);
+    let run = |script: &str| site.place.shell(&script.replace("your_postgres_password", &password)).expect(0);
     run("make fmt");
+    let blocks = guide();
+    assert_eq!(blocks.len(), 3);
+    let built = format!("make provider CARGO=true BUILT={}", env!("CARGO_BIN_EXE_terraform-provider-pgisle"));
+    let first = run(&blocks[0].replace("cd terraform/\n", "").replace("make provider", &built));
+    first.says("7 to add, 0 to change, 0 to destroy").says("7 added").says_not(&password);
     run("terraform validate").says("The configuration is valid");
-    let plan = run("terraform plan -var=\"postgres_password=your_postgres_password\"").says("7 to add, 0 to change, 0 to destroy");
-    plan.says_not(password);
-    run("terraform apply -auto-approve -var=\"postgres_password=your_postgres_password\"").says("7 added");
-    let code = "terraform plan -detailed-exitcode -var=\"postgres_password=your_postgres_password\"";
-    run(code).says("No changes");
+    run("terraform plan -detailed-exitcode").says("No changes");
+    run(&blocks[1]).says("No changes").says("0 added, 0 changed, 0 destroyed").says("link_users_user");
+    assert_eq!(run(&blocks[2]).stdout.matches("(1 row)").count(), 5);
     assert_eq!(run(LOOP).stdout.matches("(1 row)").count(), 5);
     let monitoring: serde_json::Value = serde_json::from_str(&run("terraform output -json monitoring_user").stdout).unwrap();
     let login = |name: &str| monitoring[name].as_str().unwrap().to_owned();
@@ -106,7 +117,7 @@ async fn the_quick_start_is_typed_as_written() {
     ] {
         assert!(site.place.path("project").join(file).exists(), "{file}");
     }
-    run("terraform destroy -auto-approve -var=\"postgres_password=your_postgres_password\"").says("7 destroyed");
+    run("terraform destroy -auto-approve").says("7 destroyed");
     let kept = "SELECT count(*) FROM pg_database WHERE datname LIKE 'link%'";
     assert_eq!(site.cluster.psql(kept).await, "5", "what is taken out of the files is kept");
 }
@@ -121,11 +132,7 @@ async fn the_configuration_files_and_the_makefile() {
     std::fs::write(site.place.path("project/terraform.tfvars"), tfvars).unwrap();
     let make = |words: &str| site.place.shell(&format!("make {words}"));
     make("init").expect(0);
-    make("validate").expect(0);
-    make("plan ENV=development").expect(0).says("7 to add");
     make("apply ENV=development ARGS=-auto-approve").expect(0).says("7 added");
-    make("plan ENV=development ARGS=-detailed-exitcode").expect(0).says("No changes");
-    make("output ENV=development ARGS='-json service_databases'").expect(0).says("link_users_user");
     make("plan ENV=nowhere").expect(2).says("there is no environment \"nowhere\"; there are: development production staging");
     // Another environment has a state of its own, and never touches this one's objects.
     let elsewhere = format!(
