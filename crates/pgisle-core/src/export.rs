@@ -220,6 +220,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_setting_that_is_given_is_written_as_it_was() {
+        let file = "postgres_replica_hosts = [\"b:5433\", \"::1\", \"[::1]:5434\"]\nenable_replica_setup = true\ncredential_recipients = []\nservice \"a\" {\n  instances = 2\n}\n";
+        let mut sources = crate::spec::Sources::new();
+        sources.push(crate::spec::LayerKind::SpecFile, "pgisle.hcl", file);
+        let loaded = crate::spec::load(&sources);
+        let given = loaded.origins.into_keys().collect();
+        let spec = loaded.spec.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        let secrets = SpecSecrets::default();
+        let export = Export { spec: &spec, secrets: &secrets, given: &given, project_folder: None, adopt: false, state: "" };
+        let files = terraform(&export).unwrap_or_else(|diagnostics| panic!("{diagnostics:?}"));
+        for line in [
+            "  postgres_replica_hosts = [\"b:5433\", \"::1\", \"[::1]:5434\"]\n",
+            "  enable_replica_setup   = true\n",
+            "  credential_recipients  = []\n",
+            "  instances = 2\n",
+        ] {
+            assert!(files[0].1.contains(line), "{line}{}", files[0].1);
+        }
+    }
+
+    #[test]
     fn only_the_other_providers_resources_are_let_go_of() {
         let state = "data.postgresql_schemas.all\nmodule.a[\"x.y[0]\"].postgresql_role.user[0]\nmodule.a[\"z\"].postgresql_role.user[1]\n\
                      pgisle_service.users\npostgresql_database.users\nrandom_password.users[\"a\"]\n\n";
