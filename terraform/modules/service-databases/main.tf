@@ -36,6 +36,7 @@ resource "pgisle_service" "this" {
   }
 }
 
+# Terraform reads a data source while planning unless it refers to something that is to be made; by a local value it does not.
 locals {
   definitions = [for service in pgisle_service.this : service.definition]
   credentials = [for service in pgisle_service.this : service.credential]

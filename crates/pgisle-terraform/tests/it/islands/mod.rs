@@ -1,6 +1,7 @@
 //! pgisle's provider on real servers, by a real Terraform.
 
 mod brief;
+mod data;
 mod drift;
 mod imports;
 mod killed;
