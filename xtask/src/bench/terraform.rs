@@ -104,7 +104,10 @@ async fn round(programs: &Programs, services: usize) -> Result<Vec<(&'static str
     costs.push(("pgisle apply", measure(postmaster, pgisle(&["apply", "-auto-approve"]))?));
     site.cluster.psql("CHECKPOINT").await;
     costs.push(("pgisle plan, nothing to do", measure(postmaster, pgisle(&["plan", "-detailed-exitcode"]))?));
-    costs.push(("pgisle destroy", measure(postmaster, pgisle(&["destroy", "-auto-approve"]))?));
+    let targets: Vec<String> = (1..=services).map(|number| format!("-target=service.s{number:03}")).collect();
+    let words: Vec<&str> =
+        ["destroy", "-auto-approve", "-target=monitoring"].into_iter().chain(targets.iter().map(String::as_str)).collect();
+    costs.push(("pgisle destroy", measure(postmaster, pgisle(&words))?));
     Ok(costs)
 }
 
@@ -151,7 +154,6 @@ fn checks(services: usize, folder: &Path) -> Result<PathBuf> {
     for number in 1..=services {
         let name = format!("s{number:03}");
         for check in CHECKS {
-            // The other database in between, because psql keeps a connection that it has already.
             let _ = writeln!(text, "\\connect -reuse-previous=on bench_{name}\n{};", check.replace("NAME", &name));
         }
     }
