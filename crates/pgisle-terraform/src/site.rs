@@ -123,11 +123,16 @@ impl Site {
         *self.seen.lock().await = None;
     }
 
-    async fn look(&self) -> Result<Inventory, Diagnostic> {
+    /// What is shared by all databases, as it is now, and nothing of what is inside of them.
+    pub(crate) async fn shared(&self) -> Result<Inventory, Diagnostic> {
         let session = Session::connect(&self.connect).await.map_err(|error| error.diagnostic())?;
         let shared = inspect_shared(&session).await.map_err(|error| error.diagnostic());
         session.close().await;
-        let request = Request { databases: self.readers(&shared?) };
+        shared
+    }
+
+    async fn look(&self) -> Result<Inventory, Diagnostic> {
+        let request = Request { databases: self.readers(&self.shared().await?) };
         inspect(&self.connect, &request, PARALLELISM, &|_| {}).await.map_err(|error| error.diagnostic())
     }
 

@@ -3,6 +3,7 @@
 //! All of it comes from /proc. Processor time there counts in hundredths of a second, so small figures are coarse.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -75,13 +76,16 @@ fn run_together(commands: Vec<Command>, memory_bytes: &AtomicU64) -> Result<()> 
 
 fn run(mut command: Command, memory_bytes: &AtomicU64) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
+    // Of Terraform it is the provider that is measured, and not what runs it.
+    let runs_plugins = Path::new(&program).file_name().is_some_and(|name| name == "terraform");
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let child = child.with_context(|| format!("cannot start {program}"))?;
     let (pid, has_ended) = (child.id(), AtomicBool::new(false));
     let output = thread::scope(|scope| {
         scope.spawn(|| {
             while !has_ended.load(Ordering::Relaxed) {
-                memory_bytes.fetch_max(plugin_memory_bytes(pid).unwrap_or_else(|| peak_memory_bytes(pid)), Ordering::Relaxed);
+                let bytes = if runs_plugins { plugin_memory_bytes(pid) } else { peak_memory_bytes(pid) };
+                memory_bytes.fetch_max(bytes, Ordering::Relaxed);
                 thread::sleep(LOOK_EVERY);
             }
         });
@@ -93,14 +97,14 @@ fn run(mut command: Command, memory_bytes: &AtomicU64) -> Result<()> {
     Ok(())
 }
 
-/// The same of a plugin that the process has started. With one, it is the plugin that is measured and not what runs it.
-fn plugin_memory_bytes(pid: u32) -> Option<u64> {
+/// The most that a provider of this Terraform has had in memory so far; nothing before it starts one.
+fn plugin_memory_bytes(pid: u32) -> u64 {
     let plugins = children_of_threads(pid).into_iter().filter(|child| {
         let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
         // The kernel keeps fifteen characters of it.
         name.starts_with("terraform-provi")
     });
-    plugins.map(peak_memory_bytes).max()
+    plugins.map(peak_memory_bytes).max().unwrap_or_default()
 }
 
 /// A process's children, whichever thread has started them.

@@ -255,8 +255,15 @@ async fn observe(request: &Request<'_>, events: Events<'_>) -> Result<Inventory,
         let session = Session::connect(request.connect).await.map_err(ApplyError::Connect)?;
         let shared = inspect_shared(&session).await.map_err(ApplyError::Inspect);
         session.close().await;
+        // The monitoring login may have left something anywhere; a service is at home in its own databases.
+        let concerns = |service: Option<ServiceName>| {
+            let targets = request.targets;
+            targets.is_empty()
+                || targets.contains(&Target::Monitoring)
+                || service.is_some_and(|service| targets.contains(&Target::Service(service)))
+        };
         for (name, database) in &shared?.databases {
-            if database.marker().is_some() {
+            if database.marker().is_some_and(|marker| concerns(marker.service)) {
                 databases.entry(name.clone()).or_default();
             }
         }

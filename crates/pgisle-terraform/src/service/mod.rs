@@ -100,9 +100,12 @@ async fn bring(
 ) -> Result<Stated, Vec<Finding>> {
     // A planned password may be one that was made before; the configuration alone says which is given.
     let service = service(Some(&site.block), &planned)?;
-    let inventory = site.inventory().await.map_err(|diagnostic| general(&[diagnostic]))?;
-    if let Some(taken) = site.of_another(&service, &inventory) {
-        return Err(vec![taken]);
+    // Another resource of the same apply may have just made it its own. What is there already cannot change its database.
+    if prior.is_none() {
+        let shared = site.shared().await.map_err(|diagnostic| general(&[diagnostic]))?;
+        if let Some(taken) = site.of_another(&service, &shared) {
+            return Err(vec![taken]);
+        }
     }
     let job = Job::Make {
         service: Box::new(service.clone()),
