@@ -21,7 +21,8 @@ ${XDG_CACHE_HOME:-$HOME/.cache}/pgisle/components. It holds:
   pgbouncer/<version>/bin/      the pooler
   locale/                       en_US.utf8; start initdb and postgres with LOCPATH set to this folder
   bin/                          psql, pgbouncer, jq, age, docker, docker-compose, kubernetes-validate, openssl, shellcheck, promtool,
-                                chromium, s3s-fs
+                                chromium, s3s-fs, libfaketime.so.1, postgres-outdated
+  outdated/postgresql/bin/      a server that pgisle refuses
 
 Exit status: 0 done (an optional component may be missing, said on stderr), 1 a required one failed, 2 wrong usage,
 69 a required program is not installed and this system has no recipe for it.

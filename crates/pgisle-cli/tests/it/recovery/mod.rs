@@ -2,7 +2,7 @@
 
 mod killed;
 mod refused;
-mod remote;
+pub(crate) mod remote;
 mod site;
 mod timeline;
 mod told;

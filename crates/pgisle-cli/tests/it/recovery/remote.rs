@@ -17,14 +17,14 @@ backup_recipients = [\"age10dcr2hpugw9yffjq6yue706eny6d49qtxrpuztrqw2w6gsdu0qlsu
 ";
 
 /// A server that speaks S3, with one bucket.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     port: u16,
     folder: TempDir,
 }
 
 impl Server {
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let program = find_program("s3s-fs")?;
         let (folder, port) = (TempDir::new().unwrap(), free_port().unwrap());
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
@@ -38,6 +38,16 @@ impl Server {
         }
         Some(Self { child, port, folder })
     }
+
+    /// What a program has to have in its environment to reach it.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_ACCESS_KEY_ID", "pgisle".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "only-for-tests".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ]
+    }
 }
 
 impl Drop for Server {
@@ -50,13 +60,8 @@ impl Drop for Server {
 #[tokio::test]
 async fn a_service_goes_back_from_an_encrypted_archive_in_s3() {
     let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
-    let endpoint = format!("http://127.0.0.1:{}", server.port);
-    let variables = [
-        ("AWS_ENDPOINT_URL", endpoint.as_str()),
-        ("AWS_ACCESS_KEY_ID", "pgisle"),
-        ("AWS_SECRET_ACCESS_KEY", "only-for-tests"),
-        ("AWS_REGION", "us-east-1"),
-    ];
+    let variables = server.variables();
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut site = Site::with(None, SETTINGS, &variables).await;
     site.wal = server.folder.path().join("bucket/some/shop-development/wal");
     site.insert("first").await;

@@ -48,19 +48,45 @@ impl StoreError {
         match self {
             Self::Location { reason, .. } => diagnostic.detail(reason),
             Self::Missing { .. } => diagnostic,
-            Self::Failed { source, .. } => {
+            Self::Failed { source, location, .. } => {
                 let diagnostic = diagnostic.detail(format!("{}.", chain(source)));
-                match source.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                        diagnostic.hint("Make room, or shorten backup_retention_days and remove what is due:").command("pgisle backup prune")
-                    }
-                    io::ErrorKind::PermissionDenied => diagnostic.hint(
-                        "Run pgisle as the user that the store belongs to; backups are readable by nobody else. For S3 look at the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
-                    ),
-                    _ => diagnostic,
+                match location.strip_prefix("s3://") {
+                    Some(place) => advise_s3(diagnostic, source.kind(), place.split('/').next().unwrap_or_default()),
+                    None => advise(diagnostic, source.kind()),
                 }
             }
         }
+    }
+}
+
+/// What to do about a folder.
+fn advise(diagnostic: Diagnostic, kind: io::ErrorKind) -> Diagnostic {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            diagnostic.hint("Make room, or shorten backup_retention_days and remove what is due:").command("pgisle backup prune")
+        }
+        io::ErrorKind::PermissionDenied => {
+            diagnostic.hint("Run pgisle as the user that the store belongs to; backups are readable by nobody else.")
+        }
+        _ => diagnostic,
+    }
+}
+
+/// What to do about a bucket.
+fn advise_s3(diagnostic: Diagnostic, kind: io::ErrorKind, bucket: &str) -> Diagnostic {
+    match kind {
+        io::ErrorKind::NotFound => diagnostic
+            .hint("The bucket does not exist. Make it, or name another one in backup_storage_path:")
+            .command(format!("aws s3 mb s3://{bucket}")),
+        io::ErrorKind::PermissionDenied => diagnostic
+            .hint(
+                "The S3 server refuses the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what they may do there. Try them:",
+            )
+            .command(format!("aws s3 ls s3://{bucket}")),
+        io::ErrorKind::NotConnected => diagnostic
+            .hint("Nothing answers. Is AWS_ENDPOINT_URL right, and does the network let you through?")
+            .command("curl -sS -o /dev/null \"${AWS_ENDPOINT_URL:-https://s3.amazonaws.com}\""),
+        _ => diagnostic,
     }
 }
 

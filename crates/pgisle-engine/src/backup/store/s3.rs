@@ -207,9 +207,24 @@ fn into_io(error: object_store::Error) -> io::Error {
     let kind = match &error {
         Error::NotFound { .. } => io::ErrorKind::NotFound,
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
+        // A listing's refusal has no kind of its own in the library, only S3's words.
+        Error::Generic { source, .. } => kind_of(&super::error::chain(source.as_ref())),
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
+}
+
+fn kind_of(words: &str) -> io::ErrorKind {
+    let any = |marks: &[&str]| marks.iter().any(|mark| words.contains(mark));
+    if any(&["NoSuchBucket"]) {
+        io::ErrorKind::NotFound
+    } else if any(&["401 Unauthorized", "403 Forbidden"]) {
+        io::ErrorKind::PermissionDenied
+    } else if any(&["client error (Connect)"]) {
+        io::ErrorKind::NotConnected
+    } else {
+        io::ErrorKind::Other
+    }
 }
 
 /// What comes from the network, for a thread that may block.
