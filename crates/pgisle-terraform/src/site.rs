@@ -132,7 +132,7 @@ impl Site {
     }
 
     async fn look(&self) -> Result<Inventory, Diagnostic> {
-        let request = Request { databases: self.readers(&self.shared().await?) };
+        let request = Request { databases: self.readers(&self.shared().await?), sizes: false };
         inspect(&self.connect, &request, PARALLELISM, &|_| {}).await.map_err(|error| error.diagnostic())
     }
 

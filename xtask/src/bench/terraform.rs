@@ -22,15 +22,39 @@ const VERSION: &str = "0.1.0";
 /// database and on the schema, the default privileges, and two extensions. It is what configurations of such resources have, and what
 /// their provider connects for, once for each.
 const CHECKS: &[&str] = &[
-    "SELECT d.datname, r.rolname, d.datconnlimit, d.datcollate, d.datctype, d.datistemplate, d.datallowconn FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE d.datname = 'bench_NAME'",
-    "SELECT * FROM pg_catalog.pg_roles WHERE rolname = 'bench_NAME_owner'",
-    "SELECT * FROM pg_catalog.pg_roles WHERE rolname = 'bench_NAME_user'",
-    "SELECT a.* FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a WHERE d.datname = 'bench_NAME'",
-    "SELECT a.* FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a WHERE n.nspname = 'public'",
-    "SELECT a.* FROM pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) a",
+    DATABASE,
+    OWNER,
+    LOGIN,
+    DATABASE_GRANTS,
+    SCHEMA_GRANTS,
+    DEFAULT_PRIVILEGES,
     "SELECT extname, extversion FROM pg_catalog.pg_extension WHERE extname = 'uuid-ossp'",
     "SELECT extname, extversion FROM pg_catalog.pg_extension WHERE extname = 'vector'",
 ];
+
+/// What has to be looked up besides, for as much as pgisle looks at: such resources have one grantee, or one kind of objects, each. So
+/// there are three more grants on the database (for PUBLIC, the owner role and the monitoring login), two more on the schema, three more
+/// default privileges, and a membership. The login's settings and the marks are in what is read already.
+const MORE_CHECKS: &[&str] = &[
+    DATABASE_GRANTS,
+    DATABASE_GRANTS,
+    DATABASE_GRANTS,
+    SCHEMA_GRANTS,
+    SCHEMA_GRANTS,
+    DEFAULT_PRIVILEGES,
+    DEFAULT_PRIVILEGES,
+    DEFAULT_PRIVILEGES,
+    "SELECT m.* FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.member WHERE r.rolname = 'bench_NAME_user'",
+];
+
+const DATABASE: &str = "SELECT d.datname, r.rolname, d.datconnlimit, d.datcollate, d.datctype, d.datistemplate, d.datallowconn FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba WHERE d.datname = 'bench_NAME'";
+const OWNER: &str = "SELECT * FROM pg_catalog.pg_roles WHERE rolname = 'bench_NAME_owner'";
+const LOGIN: &str = "SELECT * FROM pg_catalog.pg_roles WHERE rolname = 'bench_NAME_user'";
+const DATABASE_GRANTS: &str =
+    "SELECT a.* FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a WHERE d.datname = 'bench_NAME'";
+const SCHEMA_GRANTS: &str =
+    "SELECT a.* FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a WHERE n.nspname = 'public'";
+const DEFAULT_PRIVILEGES: &str = "SELECT a.* FROM pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) a";
 
 /// What is measured, in the order of the table; with what of Terraform's it is compared.
 const SUBJECTS: &[(&str, Option<&str>)] = &[
@@ -40,7 +64,8 @@ const SUBJECTS: &[(&str, Option<&str>)] = &[
     ("pgisle apply", Some("terraform apply")),
     ("terraform plan, nothing to do", None),
     ("pgisle plan, nothing to do", Some("terraform plan, nothing to do")),
-    ("psql, a connection for each check", Some("terraform plan, nothing to do")),
+    ("psql, a connection for each of 8 checks", Some("terraform plan, nothing to do")),
+    ("psql, a connection for each of 17 checks", Some("terraform plan, nothing to do")),
     ("terraform destroy", None),
     ("pgisle destroy", Some("terraform destroy")),
 ];
@@ -92,8 +117,10 @@ async fn round(programs: &Programs, services: usize) -> Result<Vec<(&'static str
     // Fails when anything is left to do, so this also proves that the apply was whole.
     let nothing = terraform(&["plan", "-detailed-exitcode", "-input=false"]);
     costs.push(("terraform plan, nothing to do", measure(postmaster, nothing)?));
-    let checks = checks(services, site.folder())?;
-    costs.push(("psql, a connection for each check", measure(postmaster, site.psql(&vec![vec![checks]]))?));
+    let few = checks(services, CHECKS, &site.folder().join("few.sql"))?;
+    costs.push(("psql, a connection for each of 8 checks", measure(postmaster, site.psql(&vec![vec![few]]))?));
+    let all = checks(services, &[CHECKS, MORE_CHECKS].concat(), &site.folder().join("all.sql"))?;
+    costs.push(("psql, a connection for each of 17 checks", measure(postmaster, site.psql(&vec![vec![all]]))?));
     costs.push(("terraform destroy", measure(postmaster, terraform(&["destroy", "-auto-approve", "-input=false"]))?));
     drop(site);
 
@@ -149,17 +176,16 @@ fn prepare(site: &Site, programs: &Programs, services: usize) -> Result<()> {
 }
 
 /// A script that connects for each check.
-fn checks(services: usize, folder: &Path) -> Result<PathBuf> {
+fn checks(services: usize, checks: &[&str], path: &Path) -> Result<PathBuf> {
     let mut text = String::new();
     for number in 1..=services {
         let name = format!("s{number:03}");
-        for check in CHECKS {
+        for check in checks {
             let _ = writeln!(text, "\\connect -reuse-previous=on bench_{name}\n{};", check.replace("NAME", &name));
         }
     }
-    let path = folder.join("checks.sql");
-    fs::write(&path, text)?;
-    Ok(path)
+    fs::write(path, text)?;
+    Ok(path.to_owned())
 }
 
 fn render(services: u16, costs: &[(&str, Cost)]) -> String {

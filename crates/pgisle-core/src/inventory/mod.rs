@@ -261,8 +261,8 @@ pub struct Contents {
     /// Tables and views that a role cannot select from, for the roles that were asked about and exist (the monitoring login, a
     /// split service's application role).
     pub hidden_relations: BTreeSet<HiddenRelations>,
-    /// Bytes of ordinary tables' data outside of the system's schemas: 0 means that nothing would be lost.
-    pub data_bytes: u64,
+    /// Bytes of ordinary tables' data outside of the system's schemas: 0 means that nothing would be lost. None when nobody asked.
+    pub data_bytes: Option<u64>,
 }
 
 /// How many tables and views of one owner in one schema a role cannot select from.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::backup::BackupId;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::inventory::{Database, Grantee, Inventory, Readable};
+use crate::inventory::{Contents, Database, Grantee, Inventory, Readable};
 use crate::marker::{Kind, Marker};
 use crate::name::{DatabaseName, RoleName, ServiceName};
 use crate::plan::retire::is_login;
@@ -106,7 +106,7 @@ fn may_hold_data(inventory: &Inventory, name: &DatabaseName) -> bool {
         return false;
     }
     match inventory.contents.get(name) {
-        Some(Readable::Known(contents)) => contents.data_bytes > 0,
+        Some(Readable::Known(contents)) => contents.data_bytes != Some(0),
         Some(Readable::Hidden(_)) => true,
         // Never opened, so nobody has been inside.
         None => !database.is_some_and(|database| !database.allow_connections && database.acl_is_default),
@@ -199,9 +199,9 @@ impl Planner<'_> {
             return (format!("database \"{name}\" is kept"), "It is what a restore replaced.".to_owned());
         }
         let held = match self.inventory.contents.get(name) {
-            Some(Readable::Known(contents)) => format!("Its tables hold {} bytes.", contents.data_bytes),
+            Some(Readable::Known(Contents { data_bytes: Some(bytes), .. })) => format!("Its tables hold {bytes} bytes."),
             Some(Readable::Hidden(why)) => format!("It cannot be read, because {why}."),
-            None => "It was not looked at.".to_owned(),
+            Some(Readable::Known(_)) | None => "It was not looked at.".to_owned(),
         };
         match backed_up {
             Some(BackedUp::Otherwise { id, why }) => (

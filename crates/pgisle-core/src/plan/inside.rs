@@ -378,6 +378,6 @@ fn fresh_contents(admin: &RoleName) -> Contents {
         default_acls: Vec::new(),
         objects_by_owner: BTreeMap::new(),
         hidden_relations: BTreeSet::new(),
-        data_bytes: 0,
+        data_bytes: Some(0),
     }
 }

@@ -268,7 +268,7 @@ async fn observe(request: &Request<'_>, events: Events<'_>) -> Result<Inventory,
             }
         }
     }
-    let wanted = crate::postgres::Request { databases };
+    let wanted = crate::postgres::Request { databases, sizes: !matches!(request.intent, Intent::Apply) };
     let progress = |progress: crate::postgres::Progress<'_>| {
         events(Event::Inspected { done: progress.done, total: progress.total });
     };

@@ -114,7 +114,7 @@ pub async fn run(request: &Request<'_>, progress: &(dyn Fn(Progress) + Sync)) ->
 
 async fn prove(request: &Request<'_>, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report, VerifyError> {
     let Request { spec, connect, options, .. } = *request;
-    let wanted = crate::postgres::Request { databases: readers(spec) };
+    let wanted = crate::postgres::Request { databases: readers(spec), sizes: false };
     let parallelism = options.parallelism.max(1);
     let count = spec.services.len();
     // Each service is read, has its insides read, is tried, and has its canary removed.

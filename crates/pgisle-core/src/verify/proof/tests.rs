@@ -174,7 +174,7 @@ fn islands() -> Inventory {
             default_acls: vec![default],
             objects_by_owner: BTreeMap::from([(role_name(&owner), 3)]),
             hidden_relations: BTreeSet::new(),
-            data_bytes: 0,
+            data_bytes: Some(0),
         };
         inventory.contents.insert(database_name(&format!("link_{name}")), Readable::Known(contents));
     }

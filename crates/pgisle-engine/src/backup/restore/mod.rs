@@ -446,7 +446,7 @@ fn slots_stay(slots: &str, live: &DatabaseName) -> Diagnostic {
 /// Reads the cluster, and the new database inside.
 pub(crate) async fn look(site: &Site<'_>, database: &DatabaseName) -> Result<Inventory, RestoreError> {
     let live = apply::readers(site.request.spec).remove(&site.service.database).unwrap_or_default();
-    let wanted = crate::postgres::Request { databases: BTreeMap::from([(database.clone(), live)]) };
+    let wanted = crate::postgres::Request { databases: BTreeMap::from([(database.clone(), live)]), sizes: false };
     Ok(inspect(site.connect(), &wanted, 1, &|_| {}).await?)
 }
 

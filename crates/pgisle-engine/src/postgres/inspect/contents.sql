@@ -1,49 +1,32 @@
--- What is inside of one database. $1 holds the names of the roles whose SELECT privileges are of interest.
-WITH member AS MATERIALIZED (
-    -- What belongs to an extension.
-    SELECT d.classid, d.objid
-    FROM pg_catalog.pg_depend AS d
-    WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
-), namespace AS MATERIALIZED (
+-- What is inside of one database. $1 holds the names of the roles whose SELECT privileges are of interest. A connection asks this once
+-- and then goes, so most of what it costs is the planning on cold caches: each catalog is named as seldom as can be.
+WITH namespace AS MATERIALIZED (
     SELECT n.oid, n.nspname, n.nspowner, n.nspacl
     FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname <> 'information_schema' AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_')
-), relation AS MATERIALIZED (
-    SELECT c.oid, c.relname, c.relkind, c.relowner, c.reltoastrelid, c.relpages, n.nspname, n.oid AS namespace
-    FROM pg_catalog.pg_class AS c
-    JOIN namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
-        AND NOT EXISTS (
-            SELECT FROM member AS m WHERE m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND m.objid = c.oid)
-), owned AS (
-    -- A type of its own (`c`) is counted once, here.
-    SELECT r.relowner AS owner FROM relation AS r
-    UNION ALL
-    SELECT p.proowner
-    FROM pg_catalog.pg_proc AS p
-    JOIN namespace AS n ON n.oid = p.pronamespace
-    WHERE p.oid >= 16384
-        AND NOT EXISTS (
-            SELECT FROM member AS m WHERE m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND m.objid = p.oid)
-    UNION ALL
-    SELECT t.typowner
-    FROM pg_catalog.pg_type AS t
-    JOIN namespace AS n ON n.oid = t.typnamespace
-    WHERE t.typtype IN ('b', 'd', 'e', 'r') AND NOT (t.typelem <> 0 AND t.typcategory = 'A')
-        AND NOT EXISTS (
-            SELECT FROM member AS m WHERE m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND m.objid = t.oid)
-    UNION ALL
-    SELECT n.nspowner
-    FROM namespace AS n
-    WHERE n.oid >= 16384
-        AND NOT EXISTS (
-            SELECT FROM member AS m WHERE m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND m.objid = n.oid)
-), busy AS MATERIALIZED (
-    -- To measure one of these would be to wait for whoever holds it.
-    SELECT l.relation
-    FROM pg_catalog.pg_locks AS l
-    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
-        AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+), object AS MATERIALIZED (
+    -- What somebody made, and no extension. A type of its own is a relation (`c`), and is counted once.
+    SELECT f.oid, f.owner, f.relkind, n.nspname, n.oid AS namespace
+    FROM (
+        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass AS classid, c.oid, c.relowner AS owner, c.relkind, c.relnamespace AS namespace
+        FROM pg_catalog.pg_class AS c
+        WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+        UNION ALL
+        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, p.proowner, NULL, p.pronamespace
+        FROM pg_catalog.pg_proc AS p
+        WHERE p.oid >= 16384
+        UNION ALL
+        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, t.typowner, NULL, t.typnamespace
+        FROM pg_catalog.pg_type AS t
+        WHERE t.oid >= 16384 AND t.typtype IN ('b', 'd', 'e', 'r') AND NOT (t.typelem <> 0 AND t.typcategory = 'A')
+        UNION ALL
+        SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, s.oid, s.nspowner, NULL, s.oid
+        FROM namespace AS s
+        WHERE s.oid >= 16384
+    ) AS f
+    JOIN namespace AS n ON n.oid = f.namespace
+    WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend AS d WHERE d.classid = f.classid AND d.objid = f.oid AND d.deptype = 'e')
 )
 SELECT pg_catalog.json_build_object(
     'schemas', (
@@ -77,30 +60,19 @@ SELECT pg_catalog.json_build_object(
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = d.defaclnamespace),
     'objects_by_owner', (
         SELECT COALESCE(pg_catalog.json_object_agg(pg_catalog.pg_get_userbyid(o.owner), o.objects), '{}')
-        FROM (SELECT w.owner, pg_catalog.count(*) AS objects FROM owned AS w GROUP BY w.owner) AS o),
+        FROM (SELECT w.owner, pg_catalog.count(*) AS objects FROM object AS w GROUP BY w.owner) AS o),
     'hidden_relations', (
         SELECT COALESCE(pg_catalog.json_agg(pg_catalog.json_build_object(
-            'reader', h.rolname, 'owner', pg_catalog.pg_get_userbyid(h.relowner), 'schema', h.nspname, 'relations', h.relations)), '[]')
+            'reader', h.reader, 'owner', pg_catalog.pg_get_userbyid(h.owner), 'schema', h.nspname, 'relations', h.relations)), '[]')
         FROM (
-            SELECT i.rolname, r.relowner, r.nspname, pg_catalog.count(*) AS relations
-            FROM pg_catalog.pg_roles AS i
-            CROSS JOIN relation AS r
-            WHERE i.rolname = ANY ($1) AND r.relkind IN ('r', 'p', 'v', 'm', 'f')
+            SELECT i.reader, r.owner, r.nspname, pg_catalog.count(*) AS relations
+            FROM (
+                -- A role that does not exist has no number: its privileges are NULL, and no row of it is left.
+                SELECT u.reader, pg_catalog.to_regrole(pg_catalog.quote_ident(u.reader))::pg_catalog.oid AS oid
+                FROM pg_catalog.unnest($1::pg_catalog.text[]) AS u (reader)) AS i
+            CROSS JOIN object AS r
+            WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f')
                 AND NOT (pg_catalog.has_schema_privilege(i.oid, r.namespace, 'USAGE')
                     AND pg_catalog.has_table_privilege(i.oid, r.oid, 'SELECT'))
-            GROUP BY i.rolname, r.relowner, r.nspname) AS h),
-    'data_bytes', (
-        SELECT COALESCE(pg_catalog.sum(
-            CASE WHEN b.relation IS NULL
-                THEN COALESCE(pg_catalog.pg_relation_size(r.oid), 0)
-                    + COALESCE(pg_catalog.pg_relation_size(NULLIF(r.reltoastrelid, 0)::pg_catalog.regclass), 0)
-                -- At least a page: better to ask once too often than to lose data.
-                ELSE GREATEST(r.relpages, 1)::pg_catalog.int8 * 8192
-            END), 0)
-        FROM relation AS r
-        LEFT JOIN (SELECT DISTINCT y.relation FROM busy AS y) AS b ON b.relation = r.oid
-        WHERE r.relkind = 'r')
-        + CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)
-            THEN GREATEST(pg_catalog.pg_relation_size('pg_catalog.pg_largeobject'), 8192)
-            ELSE 0
-        END)::pg_catalog.text
+            GROUP BY i.reader, r.owner, r.nspname) AS h)
+    )::pg_catalog.text

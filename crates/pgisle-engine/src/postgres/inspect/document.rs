@@ -318,7 +318,6 @@ pub(super) struct ContentsDocument {
     default_acls: Vec<DefaultAclDocument>,
     objects_by_owner: BTreeMap<String, u64>,
     hidden_relations: Vec<HiddenRelationsDocument>,
-    data_bytes: u64,
 }
 
 #[derive(Deserialize)]
@@ -374,7 +373,7 @@ impl DefaultAclDocument {
 
 impl ContentsDocument {
     pub(super) fn into_contents(self) -> Contents {
-        let Self { schemas, extensions, default_acls, objects_by_owner, hidden_relations, data_bytes } = self;
+        let Self { schemas, extensions, default_acls, objects_by_owner, hidden_relations } = self;
         let schema = |SchemaDocument { name, owner, acl }| {
             (SchemaName::observed(name), Schema { owner: RoleName::observed(owner), acl: parse_acl(acl) })
         };
@@ -395,7 +394,7 @@ impl ContentsDocument {
             default_acls,
             objects_by_owner: objects_by_owner.into_iter().map(|(name, count)| (RoleName::observed(name), count)).collect(),
             hidden_relations: hidden_relations.into_iter().map(hidden).collect(),
-            data_bytes,
+            data_bytes: None,
         }
     }
 }

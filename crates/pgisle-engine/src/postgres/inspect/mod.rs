@@ -27,6 +27,8 @@ pub struct Request {
     /// The databases to look into, each with the roles whose SELECT privileges there are of interest: the monitoring login, a split
     /// service's application role. A database that does not exist gets no entry in [`Inventory::contents`].
     pub databases: BTreeMap<DatabaseName, BTreeSet<RoleName>>,
+    /// Whether to find out how much data they hold, which only matters when something is dropped.
+    pub sizes: bool,
 }
 
 /// How far the inspection is.
@@ -107,7 +109,7 @@ async fn look_into_all(
     let wanted: Vec<_> = request.databases.iter().filter(|(name, _)| inventory.databases.contains_key(name)).collect();
     let total = wanted.len();
     let look = async |(name, readers): (&DatabaseName, &BTreeSet<RoleName>)| {
-        (name.clone(), look_into(options, inventory, name, readers).await)
+        (name.clone(), look_into(options, inventory, name, readers, request.sizes).await)
     };
     let mut looks = std::pin::pin!(futures_util::stream::iter(wanted).map(look).buffer_unordered(parallelism.max(1)));
     let mut contents = BTreeMap::new();
@@ -127,6 +129,7 @@ async fn look_into(
     inventory: &Inventory,
     name: &DatabaseName,
     readers: &BTreeSet<RoleName>,
+    sizes: bool,
 ) -> Result<Readable<Contents>, InspectError> {
     match inventory.databases.get(name) {
         Some(database) if database.is_invalid() => {
@@ -152,7 +155,12 @@ async fn look_into(
             Err(error) => return Err(error.into()),
         }
     };
-    let contents = inspect_contents(&session, readers).await;
+    let contents = async {
+        let contents = inspect_contents(&session, readers).await?;
+        let data_bytes = if sizes { Some(inspect_data_bytes(&session).await?) } else { None };
+        Ok(Contents { data_bytes, ..contents })
+    };
+    let contents = contents.await;
     session.close().await;
     match contents {
         Ok(contents) => Ok(Readable::Known(contents)),
@@ -193,7 +201,7 @@ pub async fn inspect_shared(session: &Session) -> Result<Inventory, InspectError
 }
 
 /// Reads what is inside of the database that a session is connected to, and what each of the readers cannot select from there. A
-/// reader that does not exist gets no entry.
+/// reader that does not exist gets no entry, and how much data there is stays open.
 ///
 /// # Errors
 /// The server's refusal, or its loss.
@@ -204,6 +212,14 @@ pub async fn inspect_contents(session: &Session, readers: &BTreeSet<RoleName>) -
     let text = session.query_typed_text(include_str!("contents.sql"), &[(&readers, Type::TEXT_ARRAY)]).await.map_err(failed)?;
     let document: document::ContentsDocument = parse(what, &text)?;
     Ok(document.into_contents())
+}
+
+/// Reads how much data the database holds that a session is connected to: see [`Contents::data_bytes`].
+///
+/// # Errors
+/// The server's refusal, or its loss.
+pub async fn inspect_data_bytes(session: &Session) -> Result<u64, InspectError> {
+    json(session, "the database's size", include_str!("data_bytes.sql")).await
 }
 
 async fn json<T: DeserializeOwned>(session: &Session, what: &'static str, sql: &'static str) -> Result<T, InspectError> {

@@ -10,7 +10,7 @@ use pgisle_testkit::{Cluster, majors};
 use super::{database, login, role, superuser};
 
 async fn look(cluster: &Cluster, password: &str) -> Inventory {
-    let request = Request { databases: BTreeMap::from([(database("postgres"), BTreeSet::new())]) };
+    let request = Request { databases: BTreeMap::from([(database("postgres"), BTreeSet::new())]), sizes: true };
     inspect(&login(cluster, "admin", password), &request, 2, &|_| ()).await.unwrap()
 }
 
@@ -62,7 +62,7 @@ async fn a_database_whose_catalogs_are_hidden_is_hidden_alone() {
     cluster.psql("CREATE DATABASE secretive").await;
     cluster.psql_in("secretive", "REVOKE SELECT ON pg_default_acl FROM PUBLIC").await;
     let names = ["secretive", "postgres"].map(|name| (database(name), BTreeSet::new()));
-    let request = Request { databases: names.into() };
+    let request = Request { databases: names.into(), sizes: true };
     let inventory = inspect(&login(&cluster, "admin", &password), &request, 2, &|_| ()).await.unwrap();
     assert_hidden(&inventory.contents[&database("secretive")]);
     assert!(inventory.contents[&database("postgres")].known().is_some());
@@ -73,7 +73,7 @@ async fn a_database_without_room_is_hidden_and_a_full_server_is_an_error() {
     let cluster = Cluster::builder().conf("max_connections", "8").conf("superuser_reserved_connections", "2").start().await;
     let password = cluster.create_plain_admin("admin").await;
     cluster.psql("CREATE DATABASE narrow CONNECTION LIMIT 0").await;
-    let request = Request { databases: ["narrow", "postgres"].map(|name| (database(name), BTreeSet::new())).into() };
+    let request = Request { databases: ["narrow", "postgres"].map(|name| (database(name), BTreeSet::new())).into(), sizes: true };
     let admin = login(&cluster, "admin", &password);
     let inventory = inspect(&admin, &request, 1, &|_| ()).await.unwrap();
     assert_eq!(inventory.contents[&database("narrow")], Readable::Hidden("all its connections are taken".to_owned()));
@@ -93,7 +93,7 @@ async fn the_remains_of_a_dropped_database_are_known_as_such() {
     let cluster = Cluster::start().await;
     cluster.psql("CREATE DATABASE remains").await;
     cluster.psql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'remains'").await;
-    let request = Request { databases: BTreeMap::from([(database("remains"), BTreeSet::new())]) };
+    let request = Request { databases: BTreeMap::from([(database("remains"), BTreeSet::new())]), sizes: true };
     let inventory = inspect(&superuser(&cluster), &request, 1, &|_| ()).await.unwrap();
     assert!(inventory.databases[&database("remains")].is_invalid());
     let Readable::Hidden(reason) = &inventory.contents[&database("remains")] else { panic!("nobody can look inside") };
