@@ -17,6 +17,9 @@ use crate::{reference, tidy};
 /// The tests append to the file that it names what they skipped and which servers ran: see `pgisle-testkit`.
 const REPORT_VARIABLE: &str = "PGISLE_TEST_REPORT";
 
+/// How many tests run at once.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+
 /// The fuzz target needs a nightly compiler and libFuzzer to run, and neither to be checked: with this, libFuzzer is not built.
 const NO_LIBFUZZER: (&str, &str) = ("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a");
 
@@ -62,7 +65,14 @@ fn cargo_command() -> Command {
 }
 
 fn run_tests() -> Result<()> {
-    run_program(cargo_command().args(["test", "--workspace", "--no-fail-fast"]).env(REPORT_VARIABLE, report_path()))
+    let mut tests = cargo_command();
+    tests.args(["test", "--workspace", "--no-fail-fast"]).env(REPORT_VARIABLE, report_path());
+    if std::env::var_os(THREADS_VARIABLE).is_none() {
+        // Each test waits for servers, and for things to happen, for about a third of its time.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        tests.env(THREADS_VARIABLE, (processors + processors.div_ceil(2)).to_string());
+    }
+    run_program(&mut tests)
 }
 
 fn check_fuzz_target() -> Result<()> {

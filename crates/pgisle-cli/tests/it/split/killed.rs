@@ -78,7 +78,7 @@ pub(super) async fn killed_runs(strategy: &'static str, path: Path<'_>) -> u32 {
 
 #[tokio::test]
 async fn a_run_by_stream_killed_at_each_point_goes_on_or_goes_back() {
-    let points = killed_runs("stream", Path { stages: RUNNING, twice: true, stride: 25, harm: Harm::Itself }).await;
+    let points = killed_runs("stream", Path { stages: RUNNING, twice: true, stride: 45, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
 }
 
@@ -121,21 +121,21 @@ pub(super) async fn killed_cutovers(major: u32, strategy: &'static str, path: Pa
 #[tokio::test]
 async fn a_cutover_by_stream_killed_at_each_point_goes_on_or_goes_back() {
     let points =
-        killed_cutovers(newest().await, "stream", Path { stages: CUTTING, twice: true, stride: 30, harm: Harm::Itself }).await;
+        killed_cutovers(newest().await, "stream", Path { stages: CUTTING, twice: true, stride: 60, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
 }
 
 #[tokio::test]
 async fn a_cutover_by_copy_killed_at_each_point_goes_on_or_goes_back() {
     let points =
-        killed_cutovers(newest().await, "copy", Path { stages: CUTTING, twice: false, stride: 40, harm: Harm::Itself }).await;
+        killed_cutovers(newest().await, "copy", Path { stages: CUTTING, twice: false, stride: 70, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
 }
 
 #[tokio::test]
 async fn a_cutover_by_clone_killed_at_each_point_goes_on_or_goes_back() {
     let points =
-        killed_cutovers(newest().await, "clone", Path { stages: CLONING, twice: true, stride: 20, harm: Harm::Itself }).await;
+        killed_cutovers(newest().await, "clone", Path { stages: CLONING, twice: true, stride: 35, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
 }
 
@@ -149,9 +149,10 @@ async fn each_strategy_leaves_the_same() {
 #[tokio::test]
 async fn so_does_one_on_the_oldest_server() {
     let oldest = pgisle_testkit::majors().await.into_iter().min().unwrap();
-    let points = killed_cutovers(oldest, "stream", Path { stages: CUTTING, twice: false, stride: 50, harm: Harm::Itself }).await;
+    let points = killed_cutovers(oldest, "stream", Path { stages: CUTTING, twice: false, stride: 100, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
-    let points = killed_rollbacks(oldest, "stream", Path { stages: RETURNING, twice: false, stride: 50, harm: Harm::Itself }).await;
+    let points =
+        killed_rollbacks(oldest, "stream", Path { stages: RETURNING, twice: false, stride: 100, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
 }
 
@@ -195,14 +196,14 @@ pub(super) async fn killed_rollbacks(major: u32, strategy: &'static str, path: P
 #[tokio::test]
 async fn a_rollback_of_stream_killed_at_each_point_goes_on_or_stays() {
     let points =
-        killed_rollbacks(newest().await, "stream", Path { stages: RETURNING, twice: true, stride: 30, harm: Harm::Itself }).await;
+        killed_rollbacks(newest().await, "stream", Path { stages: RETURNING, twice: true, stride: 60, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
 }
 
 #[tokio::test]
 async fn a_rollback_of_copy_killed_at_each_point_goes_on_or_stays() {
     let points =
-        killed_rollbacks(newest().await, "copy", Path { stages: RETURNING, twice: false, stride: 40, harm: Harm::Itself }).await;
+        killed_rollbacks(newest().await, "copy", Path { stages: RETURNING, twice: false, stride: 70, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
 }
 
@@ -235,9 +236,9 @@ async fn killed_withdrawals(strategy: &'static str, path: Path<'_>) -> u32 {
 
 #[tokio::test]
 async fn a_rollback_before_the_cutover_killed_at_each_point_goes_on_or_begins_again() {
-    let points = killed_withdrawals("stream", Path { stages: WITHDRAWING, twice: false, stride: 8, harm: Harm::Itself }).await;
+    let points = killed_withdrawals("stream", Path { stages: WITHDRAWING, twice: false, stride: 12, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
-    let points = killed_withdrawals("copy", Path { stages: WITHDRAWING, twice: false, stride: 5, harm: Harm::Itself }).await;
+    let points = killed_withdrawals("copy", Path { stages: WITHDRAWING, twice: false, stride: 8, harm: Harm::Itself }).await;
     assert!(points > 2, "only {points} points");
 }
 

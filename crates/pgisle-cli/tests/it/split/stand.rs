@@ -168,7 +168,7 @@ impl Stand {
 
     /// Lets services write.
     pub(super) fn traffic(&self) -> Traffic {
-        let pause = Duration::from_millis(25);
+        let pause = Duration::from_millis(60);
         // One who gets in everywhere, one whom the service's own database has to let in, and the service's own login throughout.
         let places =
             [[self.other(OLD), self.other(NEW)], [self.other(OLD), self.service(NEW)], [self.service(OLD), self.service(NEW)]];

@@ -143,14 +143,24 @@ async fn a_run_that_is_interrupted_clears_up() {
     let file = site.folder.path().join("slow.sql");
     let end = "--\n-- PostgreSQL database dump complete\n--\n\n";
     fs::write(&file, format!("SELECT pg_sleep(2);\n{end}")).unwrap();
-    let script = site.folder.path().join("interrupted.sh");
+    let (script, pid) = (site.folder.path().join("interrupted.sh"), site.folder.path().join("interrupted.pid"));
     let mut text = fs::File::create(&script).unwrap();
     writeln!(text, "#!/bin/bash\n'{0}/scripts/restore-database.sh' -y users '{0}/slow.sql' &", site.folder.path().display())
         .unwrap();
-    writeln!(text, "child=$!\nsleep 1.2\nkill -TERM $child\nwait $child").unwrap();
+    writeln!(text, "child=$!\necho $child >'{}'\nwait $child", pid.display()).unwrap();
     drop(text);
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let output = site.script("../interrupted.sh").run_to_end().await.unwrap();
+    let interrupt = async {
+        let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()";
+        while site.cluster.psql(sleeps).await == "0" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let pid = rustix::process::Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    };
+    let interrupted = site.script("../interrupted.sh");
+    let (output, ()) = tokio::join!(interrupted.run_to_end(), interrupt);
+    let output = output.unwrap();
     assert_eq!(output.status.code(), Some(143), "{}", said(&output));
     assert!(said(&output).contains("not restored; database link_users is as it was"), "{}", said(&output));
     site.is_unchanged(&before).await;
