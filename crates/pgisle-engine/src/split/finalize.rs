@@ -104,7 +104,12 @@ async fn finalize_locked(
             move_aside(&mut control, request, &ground, &mut finalized, finalizing).await?;
         }
         JobState::Finalized => drop_or_keep(&mut control, &ground, &mut finalized, finalizing, events).await?,
-        JobState::Returned if finalized.job.opened.is_none() => forget(&mut control, request, &mut finalized).await?,
+        JobState::Returned if finalized.job.opened.is_none() => {
+            if !finalizing.force {
+                check_logins(&control, request).await?;
+            }
+            forget(&mut control, request, &mut finalized).await?;
+        }
         JobState::Begun | JobState::Following | JobState::Returned => return Err(wrong_state(&finalized.job, "finalized")),
     }
     let inventory = inspect_shared(&session).await?;
@@ -309,6 +314,33 @@ async fn run_drop(control: &mut Session, job: &Job, kind: RelationKind, some: &[
     Err(Diagnostic::error(Code::SPLIT_STATE, summary)
         .detail(format!("{by}. They show what the tables held when the home moved."))
         .hint("Drop them, or have them read from where the rows are now; then finalize again.")
+        .into())
+}
+
+/// Nobody may work in the shared database by the service's own logins: these lead to its own database, which is empty, once the split is
+/// forgotten. A session that PgBouncer keeps for nobody has been idle for a while.
+async fn check_logins(control: &Session, request: &Request<'_>) -> Result<(), SplitError> {
+    const PRESENT: &str = "SELECT a.usename::pg_catalog.text, pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS a \
+         WHERE a.datname = pg_catalog.current_database() AND a.usename = ANY ($1) \
+         AND (a.state <> 'idle' OR a.state_change > pg_catalog.now() - pg_catalog.make_interval(mins => 1)) \
+         GROUP BY a.usename ORDER BY a.usename";
+    let service = &request.service.name;
+    let credentials = request.apply.store.load().map_err(|error| SplitError::from(error.diagnostic()))?;
+    let logins = credentials.services.get(service).into_iter().flat_map(|logins| logins.logins());
+    let logins: Vec<&str> = logins.map(|login| login.role.as_str()).collect();
+    let rows = control.query(PRESENT, &[&logins]).await.map_err(SplitError::query("see who is in the shared database"))?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let each: Vec<String> = rows.iter().map(|row| format!("{} of {}", row.get::<_, i64>(1), row.get::<_, &str>(0))).collect();
+    let (home, shared) = (&request.service.database, request.shared());
+    Err(Diagnostic::error(Code::SPLIT_LATE, format!("service \"{service}\" is in the shared database by its own login"))
+        .detail(format!(
+            "Sessions in \"{shared}\" that did something in the last minute: {}. Once the split is forgotten, this login may not enter it any more, and PgBouncer's alias \
+             leads to \"{home}\", which is empty.",
+            each.join(", ")
+        ))
+        .hint("Have the service use the address and login that it had before the split, then finalize again; or use -force.")
         .into())
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use pgisle_core::diagnostic::Diagnostic;
 use pgisle_engine::split::{self, Finalizing};
 
-use super::front::Front;
+use super::front::{Front, FrontArgs};
+use crate::args::address::{self, Address};
 use crate::command::change::Site;
 use crate::report::Report;
 use crate::session::Session;
@@ -15,7 +16,8 @@ use crate::view::human;
 ///
 /// The way back is gone from here on: its slot is dropped, and what the service left in the shared database gets other names and no
 /// privileges. Called again after -keep-days, it drops that, unless someone has tried to write to it since or something else depends
-/// on it. A split that was rolled back is forgotten.
+/// on it. A split that was rolled back is forgotten: the service's own login and PgBouncer's alias lead to its own database again, so
+/// nobody may be in the shared one by them.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
 
@@ -31,7 +33,12 @@ pub(super) struct Args {
     /// Drop what was put aside now.
     #[arg(long)]
     drop: bool,
-    /// Go on although both sides were not found to hold the same, or someone still writes to the old tables.
+    /// Have this PgBouncer read its files instead of the one at pgbouncer_host and pgbouncer_port, when a split is forgotten (can be
+    /// repeated).
+    #[arg(long, value_name = "HOST:PORT", value_parser = address::parse)]
+    pooler: Vec<Address>,
+    /// Go on although both sides were not found to hold the same, someone still writes to the old tables, or the service is still in the
+    /// shared database by its own login.
     #[arg(long)]
     force: bool,
     /// Do not ask.
@@ -42,13 +49,14 @@ pub(super) struct Args {
 pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Diagnostic>> {
     let site = Site::open(session).await?;
     let service = super::service(&site, &args.service)?;
-    session.console.show(&human::split::final_intent(&service, &super::job(&site, &service).await?));
+    let shared = &site.project.spec.settings.postgres_database;
+    session.console.show(&human::split::final_intent(&service, shared, &super::job(&site, &service).await?));
     if let Err(refusal) = super::agree(&site, args.auto_approve) {
         return Ok(refusal);
     }
-    let front = Front::files(&site).await?;
+    // Nobody is held off. Only a split that is forgotten changes where the alias leads.
+    let front = Front::open(&site, &FrontArgs { pooler: args.pooler.clone(), no_pause: true }).await?;
     let finalizing = Finalizing { keep_days: args.keep_days, drop: args.drop, force: args.force };
-    // Nobody is held off.
     let work = front.work(&site, &service, Duration::ZERO, "finalizing", async |request, events| {
         split::finalize(request, finalizing, events).await
     });

@@ -19,10 +19,10 @@ use crate::project::Project;
 pub(super) struct FrontArgs {
     /// Pause and redirect this PgBouncer instead of the one at pgbouncer_host and pgbouncer_port (can be repeated).
     #[arg(long, value_name = "HOST:PORT", value_parser = address::parse)]
-    pooler: Vec<Address>,
+    pub(super) pooler: Vec<Address>,
     /// Do not pause PgBouncer, and go on when one is not there: who writes at that moment waits for the tables, or gets an error that says where they are.
     #[arg(long)]
-    no_pause: bool,
+    pub(super) no_pause: bool,
 }
 
 /// PgBouncer and the files, for as long as a command works on them.
@@ -43,13 +43,8 @@ impl Front {
         // In this mode a client keeps its connection until it leaves, and a pause would wait for that.
         let can_pause = site.project.spec.settings.pgbouncer_pool_mode != PoolMode::Session;
         let needs_poolers = !args.no_pause;
-        Ok(Self { poolers, pauses: can_pause && needs_poolers, needs_poolers, ..Self::files(site).await? })
-    }
-
-    /// The files alone: nothing that anybody connects to changes.
-    pub(super) async fn files(site: &Site<'_>) -> Result<Self, Vec<Diagnostic>> {
         let publisher = Mutex::new(Project::load(site.session).await?);
-        Ok(Self { poolers: Vec::new(), pauses: false, needs_poolers: false, publisher })
+        Ok(Self { poolers, pauses: can_pause && needs_poolers, needs_poolers, publisher })
     }
 
     /// Does what a command is there for, and shows how far it is. Writers are held off for no longer than `pause_max`.

@@ -193,12 +193,19 @@ pub(crate) fn rolled_back(service: &Service, shared: &DatabaseName, back: &Rolle
 }
 
 /// Before the question.
-pub(crate) fn final_intent(service: &Service, job: &Job) -> String {
+pub(crate) fn final_intent(service: &Service, shared: &DatabaseName, job: &Job) -> String {
     let name = paint(STRONG, &service.name);
     match job.state {
         JobState::Cut => format!("The split of service {name} is ended. Behind that there is no way back.\n\n"),
         JobState::Finalized => format!("The old tables of service {name} are dropped, if it is time for it.\n\n"),
-        JobState::Begun | JobState::Following | JobState::Returned => String::new(),
+        JobState::Returned => {
+            let own = paint(STRONG, &service.database);
+            format!(
+                "That service {name} was split is forgotten. Its login and its alias in PgBouncer lead to {own} from then on, which is empty, and \
+                 not to {shared}.\n\n"
+            )
+        }
+        JobState::Begun | JobState::Following => String::new(),
     }
 }
 

@@ -190,7 +190,7 @@ fn is_told(bouncer: &Bouncer, code: Option<i32>, said: &str) -> bool {
 
 /// Whether a command talks to PgBouncer.
 fn takes_poolers(words: &[&str]) -> bool {
-    words[0] == "split" && words[1] != "finalize"
+    words[0] == "split" && words[1] != "status"
 }
 
 /// What becomes of PgBouncer at a stage where pgisle goes on: it is there again, and at these stages also not. `PGISLE_TEST_STRIDE=1`
@@ -306,9 +306,16 @@ async fn several_pgbouncers_are_paused_led_and_let_go_together() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     front.ends(ROLLBACK).await;
     front.assert_home(OLD, "returned", "through two").await;
+    let said = front.ends_with(FINALIZE, 1).await;
+    assert!(said.contains("PI1013") && said.contains("is in the shared database by its own login"), "{said}");
+    front.assert_home(OLD, "returned", "not forgotten").await;
     for ledger in front.assert_kept(traffic).await.iter().take(4) {
         assert_eq!(ledger.errors, [""; 0], "a client of PgBouncer has noticed");
     }
+    // Forgotten, the alias is again what the file says. The other PgBouncer was not named.
+    let databases = ask(&front.console(&front.bouncers[0]), "SHOW DATABASES").await.unwrap();
+    let line = databases.lines().find(|line| line.starts_with(&format!("{NEW}|"))).expect("the service's alias");
+    assert!(line.split('|').skip(1).any(|column| column == NEW), "{line}");
 }
 
 /// Waits for something that comes soon.

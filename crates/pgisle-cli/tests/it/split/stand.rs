@@ -35,6 +35,8 @@ pub(super) const NEW: &str = "link_chat";
 pub(super) const CUTOVER: &[&str] = &["split", "cutover", "chat", "-auto-approve"];
 pub(super) const ROLLBACK: &[&str] = &["split", "rollback", "chat", "-auto-approve"];
 pub(super) const FINALIZE: &[&str] = &["split", "finalize", "chat", "-auto-approve"];
+/// `split finalize` although the service is there by its own login.
+const FORGET: &[&str] = &["split", "finalize", "chat", "-auto-approve", "-force"];
 pub(super) const DROP: &[&str] = &["split", "finalize", "chat", "-auto-approve", "-drop"];
 
 /// `split run` by a strategy.
@@ -160,7 +162,7 @@ impl Stand {
     pub(super) async fn assert_forgotten(&self, point: &str) {
         match self.home().await {
             (home, state) if home == OLD && state == "none" => {}
-            (home, state) if home == OLD && state == "returned" => drop(self.ends(FINALIZE, 0).await),
+            (home, state) if home == OLD && state == "returned" => drop(self.ends(FORGET, 0).await),
             home => panic!("{point}: {home:?}"),
         }
         assert_same(&self.before, &self.furniture().await, point);
