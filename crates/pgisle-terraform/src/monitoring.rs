@@ -114,7 +114,7 @@ pub(crate) async fn apply(site: &Site, queue: &Queue, change: Change) -> Stated 
     let Change { prior, planned, private: before, .. } = change;
     let job = if planned == Value::Null { Job::DestroyMonitoring } else { Job::MakeMonitoring };
     let outcome = queue.submit(job, TIMEOUT).await;
-    let findings = general(&outcome.diagnostics);
+    let findings = outcome.findings;
     if any_error(&findings) {
         return Stated { state: prior, private: before, findings };
     }

@@ -20,6 +20,8 @@ use pgisle_engine::apply::{self, Applied, Intent, Request};
 use pgisle_engine::event::Event;
 use tokio::sync::{Mutex, oneshot, watch};
 
+use crate::finding::{self, general};
+use crate::provider::Finding;
 use crate::site::{self, PARALLELISM, Site};
 
 /// How long the first of a batch waits for the others that Terraform sends at the same moment.
@@ -32,6 +34,8 @@ pub(crate) enum Job {
     Make {
         /// The service.
         service: Box<Service>,
+        /// Whether Terraform knows of none of this name yet. What is there already cannot change its database.
+        is_new: bool,
         /// The password that is given.
         password: Option<Secret>,
         /// Takes over what is there.
@@ -63,7 +67,7 @@ pub(crate) enum Job {
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     /// What is to be said; an error when it was not done whole.
-    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) findings: Vec<Finding>,
     /// The logins as they are now.
     pub(crate) credentials: Credentials,
 }
@@ -72,6 +76,14 @@ struct Waiting {
     job: Job,
     lock_timeout: Duration,
     answer: oneshot::Sender<Outcome>,
+}
+
+impl Waiting {
+    /// Answers that nothing was done.
+    fn refuse(self, findings: Vec<Finding>) {
+        // Whoever has gone away does not ask any more.
+        let _ = self.answer.send(Outcome { findings, credentials: Credentials::default() });
+    }
 }
 
 /// The changes that wait.
@@ -132,6 +144,7 @@ impl Queue {
 
     /// Has a change made, together with others.
     pub(crate) async fn submit(&self, job: Job, lock_timeout: Duration) -> Outcome {
+        self.site.begin_changing();
         let (answer, mut answered) = oneshot::channel();
         self.lock_waiting().push(Waiting { job, lock_timeout, answer });
         loop {
@@ -157,7 +170,7 @@ impl Queue {
         for (run, batch) in batches(waiting) {
             if *self.stopping.borrow() {
                 for one in batch {
-                    let _ = one.answer.send(Outcome { diagnostics: vec![interrupted()], credentials: Credentials::default() });
+                    one.refuse(general(&[interrupted()]));
                 }
                 continue;
             }
@@ -166,16 +179,41 @@ impl Queue {
     }
 
     async fn run_batch(&self, run: Run, batch: Vec<Waiting>) {
+        let batch = self.turn_away(batch).await;
+        if batch.is_empty() {
+            return;
+        }
         let outcome = Box::pin(self.carry_out(run, &batch)).await;
         self.site.forget().await;
         for one in batch {
             let answer = match &outcome {
                 Ok(applied) => of_one(&one.job, applied),
-                Err(diagnostics) => Outcome { diagnostics: diagnostics.clone(), credentials: Credentials::default() },
+                Err(diagnostics) => Outcome { findings: general(diagnostics), credentials: Credentials::default() },
             };
             // Whoever has gone away does not ask any more.
             let _ = one.answer.send(answer);
         }
+    }
+
+    /// Another resource of the same apply may have made a database its own that one of these would be given. They are looked at together,
+    /// and not each by itself: all that is shared of two hundred islands is much.
+    async fn turn_away(&self, batch: Vec<Waiting>) -> Vec<Waiting> {
+        if !batch.iter().any(|one| matches!(one.job, Job::Make { is_new: true, .. })) {
+            return batch;
+        }
+        let shared = self.site.shared().await;
+        let mut left = Vec::new();
+        for one in batch {
+            match (&one.job, &shared) {
+                (Job::Make { service, is_new: true, .. }, Ok(shared)) => match self.site.of_another(service, shared) {
+                    Some(taken) => one.refuse(vec![taken]),
+                    None => left.push(one),
+                },
+                (Job::Make { is_new: true, .. }, Err(diagnostic)) => one.refuse(general(std::slice::from_ref(diagnostic))),
+                _ => left.push(one),
+            }
+        }
+        left
     }
 
     async fn carry_out(&self, run: Run, batch: &[Waiting]) -> Result<Applied, Vec<Diagnostic>> {
@@ -289,7 +327,7 @@ fn of_one(job: &Job, applied: &Applied) -> Outcome {
         diagnostics.extend(not_converged(job, remaining));
     }
     diagnostics.extend(failed);
-    Outcome { diagnostics, credentials: credentials.clone() }
+    Outcome { findings: general(&diagnostics), credentials: credentials.clone() }
 }
 
 fn not_converged(job: &Job, remaining: &Plan) -> Option<Diagnostic> {
@@ -310,13 +348,13 @@ fn interrupted() -> Diagnostic {
 fn lost() -> Outcome {
     let diagnostic = Diagnostic::error(Code::BUG, "the run that this change was part of broke off")
         .hint("Run apply again: it goes on where it stopped.");
-    Outcome { diagnostics: vec![diagnostic], credentials: Credentials::default() }
+    Outcome { findings: general(&[diagnostic]), credentials: Credentials::default() }
 }
 
 /// The logins of a run that did nothing are not known; whoever needs them asks the store.
 impl Outcome {
     /// Whether the change was not made whole.
     pub(crate) fn has_failed(&self) -> bool {
-        any_error(&self.diagnostics)
+        finding::any_error(&self.findings)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pgisle_core::credential::{Credential, Credentials, ServiceCredentials, Slot, Verifier};
@@ -46,6 +47,7 @@ pub(crate) struct Site {
     /// The project's folder.
     pub(crate) folder: PathBuf,
     seen: Mutex<Option<(Instant, Seen)>>,
+    changing: AtomicBool,
 }
 
 /// What was found, or why nothing was.
@@ -77,7 +79,17 @@ impl Site {
         let identities = IdentitySource::from_environment(|name| std::env::var_os(name));
         let store = Store::new(&folder, block.settings.environment, &block.settings.credential_recipients, identities)
             .map_err(|error| vec![error.diagnostic()])?;
-        Ok((Self { block, connect: options.for_purpose("terraform"), store, folder, seen: Mutex::new(None) }, warnings))
+        Ok((
+            Self {
+                block,
+                connect: options.for_purpose("terraform"),
+                store,
+                folder,
+                seen: Mutex::new(None),
+                changing: AtomicBool::new(false),
+            },
+            warnings,
+        ))
     }
 
     /// The settings.
@@ -121,6 +133,16 @@ impl Site {
     /// Something has changed: whoever asks next looks again.
     pub(crate) async fn forget(&self) {
         *self.seen.lock().await = None;
+    }
+
+    /// An apply is under way: from here on resources are changed.
+    pub(crate) fn begin_changing(&self) {
+        self.changing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one is.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.changing.load(Ordering::Relaxed)
     }
 
     /// What is shared by all databases, as it is now, and nothing of what is inside of them.

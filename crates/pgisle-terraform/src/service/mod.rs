@@ -100,22 +100,15 @@ async fn bring(
 ) -> Result<Stated, Vec<Finding>> {
     // A planned password may be one that was made before; the configuration alone says which is given.
     let service = service(Some(&site.block), &planned)?;
-    // Another resource of the same apply may have just made it its own. What is there already cannot change its database.
-    if prior.is_none() {
-        let shared = site.shared().await.map_err(|diagnostic| general(&[diagnostic]))?;
-        if let Some(taken) = site.of_another(&service, &shared) {
-            return Err(vec![taken]);
-        }
-    }
     let job = Job::Make {
         service: Box::new(service.clone()),
+        is_new: prior.is_none(),
         password: given_password(config),
         adopt: flag(config, "adopt") == Some(true),
         allow_incomplete: flag(config, "allow_incomplete") == Some(true),
     };
     let event = if prior.is_some() { "update" } else { "create" };
-    let Outcome { diagnostics, mut credentials } = queue.submit(job, plan::timeout(&planned, event)).await;
-    let findings = general(&diagnostics);
+    let Outcome { findings, mut credentials } = queue.submit(job, plan::timeout(&planned, event)).await;
     if any_error(&findings) {
         return Err(findings);
     }
@@ -211,9 +204,8 @@ async fn remove(queue: &Queue, prior: Attributes, private: Vec<u8>) -> Stated {
         Job::Retire { service, end_sessions: is_on("end_sessions") }
     };
     let outcome = queue.submit(job, plan::timeout(&prior, "delete")).await;
-    let findings = general(&outcome.diagnostics);
     if outcome.has_failed() {
-        return Stated { state: Value::Map(prior), private, findings };
+        return Stated { state: Value::Map(prior), private, findings: outcome.findings };
     }
-    Stated { state: Value::Null, private: Vec::new(), findings }
+    Stated { state: Value::Null, private: Vec::new(), findings: outcome.findings }
 }

@@ -123,6 +123,10 @@ pub(crate) async fn plan(site: Option<&Site>, provider: Option<&ProviderBlock>, 
 
 /// What stands in the way of an apply, as far as it can be seen now. The apply itself refuses; here it is told while nothing is done.
 async fn foreseen(site: &Site, service: Service, adopt: bool, was_read: bool) -> Vec<Finding> {
+    if site.is_changing() {
+        // In an apply Terraform plans each resource again when it comes to it, and each change would have the cluster looked at anew.
+        return Vec::new();
+    }
     let seen = async {
         let inventory = site.inventory().await?;
         let credentials = site.credentials()?;
