@@ -24,6 +24,8 @@ mod recovery;
 mod reference;
 mod reload;
 mod restore;
+mod s3;
 mod serve;
 mod split;
+mod uploads;
 mod wrong_files;

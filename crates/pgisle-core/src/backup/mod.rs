@@ -18,6 +18,7 @@ mod schedule;
 pub mod script;
 pub mod select;
 pub mod tar;
+mod upload;
 pub mod wal;
 mod words;
 
@@ -33,3 +34,4 @@ pub use manifest::{
 };
 pub use retention::{Candidate, Retention, expired};
 pub use schedule::Schedule;
+pub use upload::{UPLOAD_AGE_S, UPLOAD_FORMAT, UploadNote};

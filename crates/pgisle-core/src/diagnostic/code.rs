@@ -260,7 +260,7 @@ codes! {
     BACKUP_MOMENT = "PI0809", "the services could not be stopped at one moment",
         "With -consistent every writer of every service is held back for the milliseconds in which the snapshots are taken, by PgBouncer's PAUSE. The message says which part could not be done; all that was paused was let go again.";
     BACKUP_LEFTOVER = "PI0810", "the store holds the rest of an interrupted backup",
-        "A run was killed before it wrote the manifest. Such a rest is never taken for a backup; `pgisle backup prune` removes it when it is a day old.";
+        "A run was killed before it wrote the manifest. Such a rest is never taken for a backup; `pgisle backup prune` removes it when it is a day old. The parts of an upload to S3 that had not ended are called off by the next `pgisle backup create` or `pgisle backup prune`.";
     BACKUP_ABSENT = "PI0811", "a service has no database to back up",
         "The service is in the file and its database is not on the server, or is not pgisle's. `pgisle apply` makes it.";
     BACKUP_REPORT = "PI0812", "the outcome of a backup run could not be reported",

@@ -17,10 +17,11 @@ pub mod report;
 pub mod restore;
 pub mod store;
 mod stream;
+pub mod uploads;
 pub mod verify;
 pub mod wal;
 
 pub use catalog::{Backup, Damage, Leftover, Listing, Verified};
 pub use error::{BackupError, UnpackError, Whose};
-pub use store::{BackupStore, Key, S3Environment, StoreError};
+pub use store::{BackupStore, Key, S3Environment, StoreError, Unfinished};
 pub use stream::{DataError, DataReader};

@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::catalog::{self, Backup, Leftover, MANIFEST};
 use super::cluster::{self, ClusterDue};
 use super::create::{Event, Events};
-use super::store::{BackupStore, Key, StoreError};
+use super::store::{BackupStore, Key, StoreError, Unfinished};
+use super::uploads;
 use super::wal::prune::WalDue;
 use super::wal::{self, WalError};
 use crate::clock;
@@ -37,6 +38,11 @@ pub struct Due {
     pub cluster: Option<ClusterDue>,
     /// Files of the archived log that no backup of the cluster needs which stays.
     pub wal: Option<WalDue>,
+    /// Uploads that were begun by runs which are not at work any more. Without the lock these are only the old ones.
+    pub uploads: Vec<Unfinished>,
+    /// Why others could not be called off.
+    #[serde(skip)]
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// A backup that may go.
@@ -95,6 +101,7 @@ pub async fn due(store: &BackupStore, retention: Retention, services: &[ServiceN
     }
     let is_old = |leftover: &Leftover| now.seconds_since(leftover.modified) > LEFTOVER_AGE_S;
     due.leftovers = listing.leftovers.into_iter().filter(|one| is_wanted(&one.service) && is_old(one)).collect();
+    due.uploads = uploads(store, services, None, now).await?;
     if services.is_empty() {
         let listing = cluster::list(store).await?;
         let cluster = cluster::due(listing.clone(), retention, now);
@@ -124,13 +131,31 @@ pub async fn prune(
     let waiting = |holder: &Holder| events(Event::WaitingForLock { holder: &holder.to_string() });
     let lock = RunLock::acquire_scope(Scope::Backup, connect, "backup prune", lock_timeout, &waiting);
     let lock = Box::pin(lock).await.map_err(|error| error.diagnostic())?;
-    let result = remove(store, settings, services).await;
+    let cluster = uploads::cluster_of(lock.session()).await;
+    let result = remove(store, settings, services, cluster.as_deref()).await;
     lock.release().await;
     result.map_err(|error| error.diagnostic())
 }
 
-async fn remove(store: &BackupStore, settings: &Settings, services: &[ServiceName]) -> Result<Due, StoreError> {
-    let due = due(store, retention(settings), services, clock::now()).await?;
+async fn uploads(
+    store: &BackupStore,
+    services: &[ServiceName],
+    locked: Option<&str>,
+    now: Moment,
+) -> Result<Vec<Unfinished>, StoreError> {
+    let mut due = uploads::due(store, locked, now).await?;
+    due.retain(|upload| services.is_empty() || upload.service().is_some_and(|service| services.contains(&service)));
+    Ok(due)
+}
+
+async fn remove(
+    store: &BackupStore,
+    settings: &Settings,
+    services: &[ServiceName],
+    locked: Option<&str>,
+) -> Result<Due, StoreError> {
+    let now = clock::now();
+    let mut due = due(store, retention(settings), services, now).await?;
     for DueBackup { service, id, .. } in &due.expired {
         // The manifest first: from then on it is no backup any more, and what a kill leaves of it is a rest.
         if let Some(manifest) = catalog::key(service, id, MANIFEST) {
@@ -153,5 +178,7 @@ async fn remove(store: &BackupStore, settings: &Settings, services: &[ServiceNam
     if let Some(due) = &due.wal {
         wal::prune::remove(store, due).await?;
     }
+    let (gone, refused) = uploads::call_off(store, uploads(store, services, locked, now).await?).await;
+    (due.uploads, due.warnings) = (gone, refused.into_iter().collect());
     Ok(due)
 }

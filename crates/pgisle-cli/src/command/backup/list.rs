@@ -5,7 +5,7 @@ use pgisle_core::name::ServiceName;
 use pgisle_engine::backup::catalog::{self, Listing};
 use pgisle_engine::backup::cluster::{self, ClusterListing};
 use pgisle_engine::backup::wal::{self, WalError, WalListing, Window};
-use pgisle_engine::backup::{BackupError, BackupStore};
+use pgisle_engine::backup::{BackupError, BackupStore, Unfinished, uploads};
 use pgisle_engine::clock;
 
 use crate::project::Project;
@@ -47,6 +47,8 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
             .hint("`pgisle backup prune` removes it when it is a day old.")
     });
     let mut diagnostics: Vec<Diagnostic> = damaged.chain(leftovers).collect();
+    let uploads = unfinished(&store, &services).await?;
+    diagnostics.extend(uploads.iter().map(upload_diagnostic));
     let mut cluster = ClusterListing::default();
     if services.is_empty() {
         cluster = cluster::list(&store).await.map_err(|error| vec![error.diagnostic()])?;
@@ -72,10 +74,25 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         .member("backups", json::backups(&listing.backups))
         .member("damaged", &listing.damaged)
         .member("leftovers", &listing.leftovers)
+        .member("uploads", &uploads)
         .member("cluster", json::cluster_listing(&cluster))
         .member("wal", json::wal(&archive, &windows))
         .diagnostics(diagnostics)
         .diagnostics(project.warnings))
+}
+
+/// The uploads that have not ended, of these services; of all and the cluster, when there are none.
+async fn unfinished(store: &BackupStore, services: &[ServiceName]) -> Result<Vec<Unfinished>, Vec<Diagnostic>> {
+    let mut uploads = store.unfinished().await.map_err(|error| vec![error.diagnostic()])?;
+    uploads.retain(|upload| services.is_empty() || upload.service().is_some_and(|service| services.contains(&service)));
+    Ok(uploads)
+}
+
+fn upload_diagnostic(upload: &Unfinished) -> Diagnostic {
+    Diagnostic::warning(Code::BACKUP_LEFTOVER, format!("the upload of \"{}\" has not ended", upload.key))
+        .about(uploads::about(upload))
+        .detail(format!("It was begun at {}. Its parts are in no list of the store's, and take room.", upload.begun))
+        .hint("Unless it is at work just now, the next `pgisle backup create` or `pgisle backup prune` calls it off.")
 }
 
 /// What there is of the log, and which times can be recovered with it.

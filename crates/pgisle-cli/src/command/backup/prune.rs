@@ -17,8 +17,8 @@ use crate::view::human;
 /// Take away backups that are no longer to be kept.
 ///
 /// Backups older than backup_retention_days go, but of each service the newest backup_minimum_count that were proved always stay,
-/// however old they are and whatever the clock says. What an interrupted run left goes when it is a day old. Damaged backups
-/// stay, for someone to look at. The same holds for the whole cluster's backups; a full one stays as long as an incremental one that is
+/// however old they are and whatever the clock says. What an interrupted run left goes when it is a day old, and the parts of
+/// its uploads to S3 at once. Damaged backups stay, for someone to look at. The same holds for the whole cluster's backups; a full one stays as long as an incremental one that is
 /// kept stands on it.
 #[derive(clap::Args)]
 #[command(after_long_help = "Examples:
@@ -68,6 +68,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         .human(human::backup::due(&due, false))
         .member("dry_run", false)
         .member("due", &due)
+        .diagnostics(due.warnings)
         .diagnostics(warnings)
         .diagnostics(project.warnings))
 }

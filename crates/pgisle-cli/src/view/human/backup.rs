@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use pgisle_core::moment::Moment;
-use pgisle_engine::backup::Backup;
 use pgisle_engine::backup::catalog::{Listing, Proof, Verified};
 use pgisle_engine::backup::create::Made;
 use pgisle_engine::backup::prune::Due;
 use pgisle_engine::backup::verify::Depth;
+use pgisle_engine::backup::{Backup, Unfinished};
 
 use super::style::{CHANGE, GOOD, harmless, paint};
 use super::table::{left, render, right};
@@ -115,16 +115,28 @@ pub(crate) fn proved(proved: &[(Backup, Depth)]) -> String {
     render(&columns, &rows)
 }
 
+/// An upload whose run is not at work any more. How large its parts are the store does not tell.
+fn upload_row(upload: &Unfinished) -> Vec<String> {
+    let parts: Vec<&str> = upload.key.split('/').collect();
+    let (whose, what) = match parts.as_slice() {
+        ["services", service, id, _] => (harmless(service), *id),
+        ["cluster", id, _] => (CLUSTER.to_owned(), *id),
+        _ => ("(log)".to_owned(), upload.key.as_str()),
+    };
+    vec![whose, harmless(what), "?".to_owned(), "upload interrupted".to_owned()]
+}
+
 /// `backup prune`, done or only looked at.
 pub(crate) fn due(due: &Due, is_dry: bool) -> String {
-    let Due { expired, leftovers, kept, cluster, wal } = due;
+    let Due { expired, leftovers, kept, cluster, wal, uploads, warnings: _ } = due;
     let kept = kept + cluster.as_ref().map_or(0, |cluster| cluster.kept);
     let expired_rows = expired.iter().map(|one| (one.service.to_string(), one.id.to_string(), one.bytes, "too old"));
     let leftover_rows = leftovers.iter().map(|one| (one.service.to_string(), one.id.to_string(), one.bytes, "interrupted"));
     let cluster_rows = cluster.iter().flat_map(super::cluster::due_rows).map(|(id, size, why)| (CLUSTER.to_owned(), id, size, why));
     let wal_rows = wal.iter().filter_map(super::wal::due_row);
     let all = expired_rows.chain(leftover_rows).chain(cluster_rows).chain(wal_rows);
-    let rows: Vec<Vec<String>> = all.map(|(service, id, size, why)| vec![service, id, bytes(size), why.to_owned()]).collect();
+    let mut rows: Vec<Vec<String>> = all.map(|(service, id, size, why)| vec![service, id, bytes(size), why.to_owned()]).collect();
+    rows.extend(uploads.iter().map(upload_row));
     if rows.is_empty() {
         return format!("Nothing is due; {} kept.\n", count(kept, "backup"));
     }

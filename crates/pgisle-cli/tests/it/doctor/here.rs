@@ -6,7 +6,7 @@ use std::path::Path;
 use pgisle_engine::process::Invocation;
 use pgisle_testkit::Cluster;
 
-use crate::recovery::remote::Server;
+use crate::s3::Server;
 
 use super::{SPEC, applied, assert_well, check, checkup, exit, found, project, shell};
 

@@ -2,7 +2,7 @@
 
 mod killed;
 mod refused;
-pub(crate) mod remote;
+mod remote;
 mod site;
 mod timeline;
 mod told;

@@ -22,6 +22,7 @@ use crate::backup::create::{Event, Events, SPACE_MARGIN_BYTES, Watch, tools_diag
 use crate::backup::error::BackupError;
 use crate::backup::store::{BackupStore, Key, Writer, chain};
 use crate::backup::stream::DataReader;
+use crate::backup::uploads;
 use crate::clock;
 use crate::credential::{IdentitySource, Recipients};
 use crate::fault;
@@ -93,9 +94,13 @@ pub async fn create(request: &ClusterRequest<'_>, events: Events<'_>) -> Result<
     let waiting = |holder: &Holder| events(Event::WaitingForLock { holder: &holder.to_string() });
     let lock = RunLock::acquire_scope(Scope::Backup, request.connect, "backup", request.lock_timeout, &waiting);
     let lock = Box::pin(lock).await.map_err(|error| vec![error.diagnostic()])?;
+    let cluster = uploads::cluster_of(lock.session()).await;
+    let mut warnings = uploads::sweep(request.store, cluster.as_deref()).await;
     let backup = Box::pin(create_locked(request, lock, events)).await?;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let warnings = if backup.manifest.has_settings { Vec::new() } else { vec![settings_outside()] };
+    if !backup.manifest.has_settings {
+        warnings.push(settings_outside());
+    }
     Ok(ClusterMade { backup, duration_ms, warnings })
 }
 
@@ -251,7 +256,7 @@ fn keys(run: &Run<'_>) -> Result<Option<Recipients>, Box<Diagnostic>> {
 
 async fn writer(run: &Run<'_>, id: &BackupId, stem: &str, expected: u64) -> Result<Writer, Box<Diagnostic>> {
     let key = catalog::key(id, &object_name(run, stem)).unwrap_or(Key::ROOT);
-    run.request.store.writer(&key, expected).await.map_err(|error| error.diagnostic().into())
+    run.request.store.writer(&key, expected, Some(&run.facts.system_identifier)).await.map_err(|error| error.diagnostic().into())
 }
 
 async fn write_globals(run: &Run<'_>, id: &BackupId) -> Result<Poured<()>, Box<Diagnostic>> {

@@ -107,7 +107,8 @@ async fn write(
     let about = |diagnostic: Diagnostic| Box::new(diagnostic.about(subject.about()));
     let store = run.request.store;
     let recipients = recipients(&run.request.spec.settings.backup_recipients).map_err(|error| about(error.diagnostic()))?;
-    let writer = store.writer(key, snapshot.database_bytes).await.map_err(|error| about(error.diagnostic()))?;
+    let writer =
+        store.writer(key, snapshot.database_bytes, run.cluster.as_deref()).await.map_err(|error| about(error.diagnostic()))?;
     let (job, leash) = start(run, subject, snapshot, writer, recipients, gauge).map_err(|error| about(pour_diagnostic(&error)))?;
     fault::stage("backup.dumping");
     let pouring = tokio::task::spawn_blocking(move || pour(job, |input| archive::read(input)));

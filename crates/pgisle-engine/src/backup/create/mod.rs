@@ -21,6 +21,7 @@ use pgisle_core::spec::Spec;
 
 use super::catalog::{self, Backup, Listing};
 use super::store::BackupStore;
+use super::uploads;
 use crate::credential::IdentitySource;
 use crate::local::ClientPrograms;
 use crate::pooler::PoolerConsole;
@@ -119,6 +120,8 @@ struct Run<'a> {
     request: &'a Request<'a>,
     programs: ClientPrograms,
     lock: RunLock,
+    /// The cluster that the lock is of, where it tells.
+    cluster: Option<String>,
     /// Threads of each compression.
     threads: u32,
     is_encrypted: bool,
@@ -165,13 +168,15 @@ async fn create_locked(request: &Request<'_>, lock: RunLock, events: Events<'_>)
     let (subjects, mut services) = subjects(request, &inventory, &listing);
     let threads = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
     let is_encrypted = !request.spec.settings.backup_recipients.is_empty();
-    let run = Run { request, programs, lock, threads, is_encrypted };
+    let cluster = uploads::cluster_of(lock.session()).await;
+    let run = Run { request, programs, lock, cluster, threads, is_encrypted };
+    let mut made = Made { services: Vec::new(), set: None, pause_ms: None, warnings: Vec::new() };
+    made.warnings.extend(uploads::sweep(request.store, run.cluster.as_deref()).await);
     let mut openings = Vec::new();
     if request.consistent {
         openings = moment::open(request.connect, &subjects).await?;
     }
     check_space(&run, &subjects, &inventory).await?;
-    let mut made = Made { services: Vec::new(), set: None, pause_ms: None, warnings: Vec::new() };
     let mut snapshots: BTreeMap<ServiceName, Snapshot> = BTreeMap::new();
     if request.consistent {
         let random = BackupId::new(crate::clock::now(), std::process::id());

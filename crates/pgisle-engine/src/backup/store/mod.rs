@@ -7,6 +7,8 @@ mod directory;
 mod error;
 mod key;
 mod s3;
+mod unfinished;
+mod upload;
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -18,6 +20,7 @@ pub use error::StoreError;
 pub(super) use error::chain;
 pub use key::Key;
 pub use s3::S3Environment;
+pub use unfinished::Unfinished;
 
 use crate::process::Account;
 use directory::Directory;
@@ -192,17 +195,18 @@ impl BackupStore {
         })
     }
 
-    /// Begins an object, on a thread that may block. It is there once [`Writer::finish`] has come back, and not before.
+    /// Begins an object, on a thread that may block. It is there once [`Writer::finish`] has come back, and not before. Who holds the
+    /// backup lock of a cluster names it, so that the next who holds it may call off what is left.
     ///
     /// # Errors
     /// The store cannot be written.
-    pub async fn writer(&self, key: &Key, expected_bytes: u64) -> Result<Writer, StoreError> {
+    pub async fn writer(&self, key: &Key, expected_bytes: u64, cluster: Option<&str>) -> Result<Writer, StoreError> {
         let target = match &self.base {
             Base::Directory(directory) => {
                 let (directory, key) = (directory.clone(), key.clone());
                 blocking(move || directory.create(&key)).await.map(Target::File)
             }
-            Base::S3(s3) => Ok(Target::S3(s3.writer(key, expected_bytes))),
+            Base::S3(s3) => Ok(Target::S3(s3.writer(key, expected_bytes, cluster))),
         };
         let target = target.map_err(|source| self.failed("write", key, source))?;
         Ok(Writer { target, store: self.clone(), key: key.clone() })
@@ -276,7 +280,7 @@ pub struct Writer {
 #[derive(Debug)]
 enum Target {
     File(directory::Begun),
-    S3(s3::Upload),
+    S3(upload::Upload),
 }
 
 impl Writer {

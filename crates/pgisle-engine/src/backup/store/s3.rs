@@ -5,17 +5,19 @@ use std::io::{self, Read};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::buffered::BufWriter;
+use object_store::multipart::MultipartStore as _;
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, ClientOptions, GetOptions, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
 };
+use pgisle_core::backup::UploadNote;
 use pgisle_core::moment::Moment;
 use pgisle_core::secret::Secret;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::upload::{self, Upload};
 use super::{Key, Listed, StoreError};
 
 /// The smallest part of an upload. S3 asks for 5 MiB at least.
@@ -24,14 +26,14 @@ const PART_BYTES_MIN: u64 = 8 << 20;
 /// S3 takes 10,000 parts; half of them leaves room for a database that has doubled since it was estimated.
 const PARTS_WANTED: u64 = 5_000;
 
-/// Parts under way at once: enough to fill a fast line, little enough for a small machine's memory.
-const PARTS_AT_ONCE: usize = 4;
-
-/// How much is collected before it is handed to the upload.
-const PIECE_BYTES: usize = 1 << 20;
-
 /// Pieces between a blocking thread and the network.
-const PIECES_WAITING: usize = 4;
+pub(super) const PIECES_WAITING: usize = 4;
+
+/// A note is far smaller.
+const NOTE_BYTES_MAX: u64 = 64 << 10;
+
+/// Notes that are read at once: enough to hide a network's delay.
+const NOTES_AT_ONCE: usize = 8;
 
 /// A part on the slowest line that is worth it, and a server that thinks.
 const READ_TIMEOUT: Duration = Duration::from_secs(300);
@@ -63,7 +65,7 @@ impl S3Environment {
 
 #[derive(Debug, Clone)]
 pub(super) struct S3 {
-    client: Arc<AmazonS3>,
+    pub(super) client: Arc<AmazonS3>,
     location: String,
     prefix: Vec<String>,
 }
@@ -113,7 +115,7 @@ impl S3 {
         self.location.clone()
     }
 
-    fn path(&self, key: &Key) -> Path {
+    pub(super) fn path(&self, key: &Key) -> Path {
         Path::from_iter(self.prefix.iter().map(String::as_str).chain(key.parts()))
     }
 
@@ -181,14 +183,35 @@ impl S3 {
         Ok(Download { receiver, piece: io::Cursor::default() })
     }
 
-    pub(super) fn writer(&self, key: &Key, expected_bytes: u64) -> Upload {
+    pub(super) fn writer(&self, key: &Key, expected_bytes: u64, cluster: Option<&str>) -> Upload {
         let part_bytes = PART_BYTES_MIN.max(expected_bytes / PARTS_WANTED);
         let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
-        let writer = BufWriter::with_capacity(Arc::clone(&self.client) as _, self.path(key), part_bytes);
-        let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
-        let (answer, outcome) = oneshot::channel();
-        tokio::spawn(upload(writer.with_max_concurrency(PARTS_AT_ONCE), receiver, answer));
-        Upload { pieces: Some(pieces), outcome, piece: Vec::with_capacity(PIECE_BYTES) }
+        Upload::begin(self.clone(), key.clone(), part_bytes, cluster.map(str::to_owned))
+    }
+
+    /// The notes of the uploads in parts that have not ended.
+    pub(super) async fn notes(&self) -> io::Result<Vec<(Key, UploadNote)>> {
+        let below = Key::of(&[upload::NOTES]).unwrap_or(Key::ROOT);
+        let listed = stream::iter(self.list(&below).await?);
+        let read =
+            listed.map(|listed| async move { Ok::<_, io::Error>((self.read(&listed.key, NOTE_BYTES_MAX).await?, listed.key)) });
+        let read: Vec<_> = read.buffered(NOTES_AT_ONCE).try_collect().await?;
+        // One that has just gone is of an upload that has just ended, and what is no note names no upload.
+        let notes = read.into_iter().filter_map(|(bytes, key)| Some((key, UploadNote::open(&bytes?).ok()?)));
+        Ok(notes.collect())
+    }
+
+    /// Calls an upload off, and removes its note.
+    pub(super) async fn call_off(&self, note_key: &Key, note: &UploadNote) -> io::Result<()> {
+        let Some(key) = Key::parse(&note.key) else { return self.delete(note_key).await };
+        let path = self.path(&key);
+        match self.client.abort_multipart(&path, &note.upload_id).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            // Some deny what they do not know any more. An object is written once: where it is, its upload has ended.
+            Err(object_store::Error::PermissionDenied { .. }) if self.client.head(&path).await.is_ok() => {}
+            Err(error) => return Err(into_io(error)),
+        }
+        self.delete(note_key).await
     }
 }
 
@@ -202,7 +225,7 @@ fn is_loopback(endpoint: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
-fn into_io(error: object_store::Error) -> io::Error {
+pub(super) fn into_io(error: object_store::Error) -> io::Error {
     use object_store::Error;
     let kind = match &error {
         Error::NotFound { .. } => io::ErrorKind::NotFound,
@@ -247,77 +270,4 @@ impl Read for Download {
             }
         }
     }
-}
-
-/// What a blocking thread tells the upload.
-enum Piece {
-    More(Vec<u8>),
-    End,
-}
-
-/// What goes to the network, from a thread that may block. Dropped before its end, the upload is called off.
-#[derive(Debug)]
-pub(super) struct Upload {
-    /// None once it has failed.
-    pieces: Option<mpsc::Sender<Piece>>,
-    outcome: oneshot::Receiver<io::Result<()>>,
-    piece: Vec<u8>,
-}
-
-impl std::fmt::Debug for Piece {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Piece")
-    }
-}
-
-impl Upload {
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE_BYTES {
-            let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
-            self.send(Piece::More(piece))?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn send(&mut self, piece: Piece) -> io::Result<()> {
-        let is_sent = self.pieces.as_ref().is_some_and(|pieces| pieces.blocking_send(piece).is_ok());
-        if is_sent {
-            return Ok(());
-        }
-        // The upload ended by itself, which it only does when it fails.
-        self.pieces = None;
-        match self.outcome.try_recv() {
-            Ok(Err(error)) => Err(error),
-            _ => Err(io::Error::other("the upload has ended")),
-        }
-    }
-
-    pub(super) fn finish(mut self) -> io::Result<()> {
-        let piece = std::mem::take(&mut self.piece);
-        self.send(Piece::More(piece))?;
-        self.send(Piece::End)?;
-        self.outcome.blocking_recv().map_err(io::Error::other)?
-    }
-}
-
-async fn upload(mut writer: BufWriter, mut pieces: mpsc::Receiver<Piece>, answer: oneshot::Sender<io::Result<()>>) {
-    let outcome = loop {
-        match pieces.recv().await {
-            Some(Piece::More(piece)) => {
-                if let Err(error) = writer.put(piece.into()).await {
-                    break Err(into_io(error));
-                }
-            }
-            Some(Piece::End) => break tokio::io::AsyncWriteExt::shutdown(&mut writer).await,
-            None => {
-                // Best effort: parts that stay behind are the bucket's lifecycle rule's to remove.
-                let _ = writer.abort().await;
-                return;
-            }
-        }
-    };
-    // Before the answer, the receiver is closed: whoever fails to send finds the answer there.
-    let _ = answer.send(outcome);
-    drop(pieces);
 }

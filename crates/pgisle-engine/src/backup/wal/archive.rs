@@ -63,7 +63,8 @@ pub async fn archive(store: &BackupStore, path: &Path, recipients: &[String]) ->
     }
     let suffix = if recipients.is_some() { ".zst.age" } else { ".zst" };
     let object = key(name, suffix);
-    let writer = store.writer(&object, examined.bytes).await?;
+    // Under no lock: several servers may archive at once.
+    let writer = store.writer(&object, examined.bytes, None).await?;
     let packed = blocking(name, move || pack(name, file, writer, recipients.as_ref())).await?;
     if (packed.raw_bytes, &packed.raw_sha256) != (examined.bytes, &examined.sha256) {
         return Err(WalError::Content { name, reason: "it changed while it was read".to_owned() });

@@ -1,10 +1,12 @@
 //! The same on a server that speaks S3.
 
+use std::io::Write as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use pgisle_core::backup::{UPLOAD_FORMAT, UploadNote, seal};
 use pgisle_core::spec::Environment;
-use pgisle_engine::backup::{BackupError, BackupStore, S3Environment, StoreError};
+use pgisle_engine::backup::{BackupError, BackupStore, S3Environment, StoreError, prune};
 use pgisle_engine::local::server::free_port;
 use pgisle_engine::process::Invocation;
 use pgisle_testkit::skip;
@@ -12,6 +14,7 @@ use tempfile::TempDir;
 
 use super::NASTY;
 use super::site::{Site, TWO, files};
+use crate::apply::rendered;
 use pgisle_engine::local::find_program;
 
 const KEY: &str = "pgisle";
@@ -103,10 +106,71 @@ async fn backups_are_made_listed_verified_and_pruned_there() {
     std::fs::write(&data, bytes).unwrap();
     let result = site.verify(&backups[0]).await;
     assert!(matches!(result, Err(BackupError::Damaged { .. })), "{result:?}");
+    // An upload of long ago that may not be called off keeps nothing else from being done.
+    let (key, upload_id) = ("services/users/x/data".to_owned(), "7b1c9b5e-2f0c-4a53-9a39-0d6b3f6d3f0e".to_owned());
+    let begun = pgisle_core::moment::Moment::from_unix_s(1);
+    let note = UploadNote { format: UPLOAD_FORMAT, key, upload_id, begun, cluster: None };
+    site.store.put(&pgisle_engine::backup::Key::parse("uploads/one.json").unwrap(), seal(&note).into_bytes()).await.unwrap();
+    let made = site.create().await;
+    assert!(made.services.iter().all(|one| one.outcome.is_ok()));
+    let (settings, wait) = (&site.project.spec.settings, Duration::ZERO);
+    let pruned = prune::prune(&site.store, &site.project.connect, settings, &[], wait, &|_| {}).await.unwrap();
+    assert_eq!((pruned.kept, pruned.uploads.len()), (4, 0));
+    for told in [made.warnings, pruned.warnings] {
+        let text = rendered(&told);
+        assert!(text.contains("PI0801") && text.contains("s3:AbortMultipartUpload"), "{text}");
+    }
     for object in site.store.list(&pgisle_engine::backup::Key::ROOT).await.unwrap() {
         site.store.delete(&object.key).await.unwrap();
     }
     assert!(site.list().await.backups.is_empty());
+}
+
+/// Files of the server's own that hold parts of uploads, or say that there are uploads.
+fn parts(server: &Server) -> usize {
+    let entries = std::fs::read_dir(server.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    entries.filter(|name| name.to_string_lossy().starts_with(".upload")).count()
+}
+
+#[tokio::test]
+async fn an_upload_that_has_not_ended_is_found_and_called_off() {
+    let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
+    let store = server.open();
+    let key = pgisle_engine::backup::Key::parse("services/users/x/data").unwrap();
+    let mut writer = store.writer(&key, 0, Some("7")).await.unwrap();
+    let writer = tokio::task::spawn_blocking(move || writer.write_all(&vec![1; 20 << 20]).map(|()| writer)).await.unwrap().unwrap();
+    let started = Instant::now();
+    // What says that there is one, and at least one part.
+    while parts(&server) < 2 {
+        assert!(started.elapsed() < Duration::from_secs(10), "no part comes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let unfinished = store.unfinished().await.unwrap();
+    let [one] = unfinished.as_slice() else { panic!("{unfinished:?}") };
+    assert_eq!((one.key.as_str(), one.service()), ("services/users/x/data", Some(super::site::service("users"))));
+    let now = pgisle_engine::clock::now();
+    assert!(one.is_abandoned(Some("7"), now) && !one.is_abandoned(Some("8"), now) && !one.is_abandoned(None, now));
+    store.call_off(one).await.unwrap();
+    assert_eq!((parts(&server), store.unfinished().await.unwrap()), (0, Vec::new()));
+    // Whoever was at it all the same, its lock being lost, is told, and leaves nothing.
+    let error = tokio::task::spawn_blocking(move || writer.finish()).await.unwrap().unwrap_err();
+    assert!(matches!(error, StoreError::Failed { .. }), "{error}");
+    assert_eq!((parts(&server), store.list(&pgisle_engine::backup::Key::ROOT).await.unwrap()), (0, Vec::new()));
+
+    // A run that was killed when its upload had just ended leaves a note of an upload that is not there any more.
+    let mut writer = store.writer(&key, 0, Some("7")).await.unwrap();
+    tokio::task::spawn_blocking(move || writer.write_all(&vec![1; 20 << 20]).map(|()| writer.finish()))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!((parts(&server), store.unfinished().await.unwrap()), (0, Vec::new()));
+    let (key, upload_id) = (key.to_string(), "7b1c9b5e-2f0c-4a53-9a39-0d6b3f6d3f0e".to_owned());
+    let note = UploadNote { format: UPLOAD_FORMAT, key, upload_id, begun: now, cluster: None };
+    store.put(&pgisle_engine::backup::Key::parse("uploads/one.json").unwrap(), seal(&note).into_bytes()).await.unwrap();
+    store.call_off(&store.unfinished().await.unwrap()[0]).await.unwrap();
+    let left = store.list(&pgisle_engine::backup::Key::ROOT).await.unwrap();
+    assert_eq!(left.iter().map(|listed| (listed.key.as_str(), listed.bytes)).collect::<Vec<_>>(), [(note.key.as_str(), 20 << 20)]);
 }
 
 #[tokio::test]

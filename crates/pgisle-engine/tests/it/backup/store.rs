@@ -25,8 +25,8 @@ pub(super) async fn exercise(store: &BackupStore, bytes: usize) {
     assert_eq!(store.read(&key("status.json")).await.unwrap().unwrap(), b"two");
 
     let content: Vec<u8> = (0..bytes).map(|place| u8::try_from(place * 7 % 251).unwrap()).collect();
-    let mut writer = store.writer(&key("services/users/x/data"), bytes as u64).await.unwrap();
-    let abandoned = store.writer(&key("services/users/y/data"), 0).await.unwrap();
+    let mut writer = store.writer(&key("services/users/x/data"), bytes as u64, None).await.unwrap();
+    let abandoned = store.writer(&key("services/users/y/data"), 0, None).await.unwrap();
     let written = content.clone();
     tokio::task::spawn_blocking(move || {
         let mut abandoned = abandoned;
@@ -71,7 +71,7 @@ async fn a_folder_holds_whole_objects_that_only_their_owner_reads() {
 async fn a_writer_that_was_killed_leaves_what_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder_store(folder.path());
-    let mut writer = store.writer(&key("services/users/x/data"), 0).await.unwrap();
+    let mut writer = store.writer(&key("services/users/x/data"), 0, None).await.unwrap();
     writer.write_all(b"half").unwrap();
     // As a kill does, without its destructors.
     std::mem::forget(writer);
