@@ -110,15 +110,7 @@ impl Wanted {
         let Some(text) = &args.at else {
             return Source::find(project, service, args.source.as_deref()).await.map(Self::Source);
         };
-        PointInTime::parse(text).map(Self::Time).ok_or_else(|| {
-            let summary = format!("-at cannot be \"{}\"", text.escape_debug());
-            let error = Diagnostic::error(Code::USAGE, summary);
-            vec![
-                error.detail(
-                    "A time is like 2025-01-19T12:59:30Z, or like '2025-01-19 13:59:30.5+01:00'. Without a zone it is UTC.",
-                ),
-            ]
-        })
+        point(text).map(Self::Time).map_err(|error| vec![error])
     }
 
     fn words(&self) -> String {
@@ -130,18 +122,26 @@ impl Wanted {
     }
 }
 
+/// Reads what `-at` was given.
+pub(super) fn point(text: &str) -> Result<PointInTime, Diagnostic> {
+    PointInTime::parse(text).ok_or_else(|| {
+        Diagnostic::error(Code::USAGE, format!("-at cannot be \"{}\"", text.escape_debug()))
+            .detail("A time is like 2025-01-19T12:59:30Z, or like '2025-01-19 13:59:30.5+01:00'. Without a zone it is UTC.")
+    })
+}
+
 /// Removes what a recovery left that was killed.
 fn swept(project: &Project) -> Option<Diagnostic> {
     let error = recover::sweep(Path::new(HERE), project.spec.settings.environment).err()?;
     Some(left(&error))
 }
 
-fn left(error: &RecoverError) -> Diagnostic {
+pub(super) fn left(error: &RecoverError) -> Diagnostic {
     let inner = error.diagnostic();
     let detail = inner.detail.map_or_else(String::new, |detail| format!(": {detail}"));
     Diagnostic::warning(Code::RECOVER_LEFT, "something of a recovery is left on this machine")
         .detail(format!("{}{detail}", inner.summary))
-        .hint("The next restore removes it.")
+        .hint("The next restore or drill to a time removes it.")
 }
 
 /// Recovers the service on a private server, and restores what was there.
@@ -162,7 +162,7 @@ async fn go_back(
             connect: &site.connect,
             store: &store,
             identities: &identities,
-            service: &service.name,
+            services: std::slice::from_ref(&service.name),
             at,
             project: Path::new(HERE),
         };

@@ -218,6 +218,10 @@ fn of_backups(text: &mut String, board: &Board) {
     each(text, board, "pgisle_backup_proved_timestamp_seconds", "When the newest backup was made that was proved.", |row| {
         Some(row.backup.and_then(|backup| backup.proved).map(crate::moment::Moment::unix_s).unwrap_or_default())
     });
+    let help = "When it was last proved that a service can be brought back to a time.";
+    each(text, board, "pgisle_backup_recovered_timestamp_seconds", help, |row| {
+        row.backup.and_then(|backup| backup.recovered).map(crate::moment::Moment::unix_s)
+    });
 }
 
 fn of_standing(text: &mut String, board: &Board) {

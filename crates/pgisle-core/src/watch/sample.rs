@@ -178,4 +178,6 @@ pub struct BackupSample {
     pub proved: Option<Moment>,
     /// Its size in the store, bytes.
     pub bytes: u64,
+    /// When it was last proved that the service can be brought back to a time.
+    pub recovered: Option<Moment>,
 }

@@ -33,6 +33,8 @@ pub enum Proof {
     Drill,
     /// A cluster's: it was unpacked, and every file compared with the server's list.
     Unpacked,
+    /// A cluster's: a private server was started on it, replayed the log up to a time, and services were dumped from it.
+    Recovered,
 }
 
 /// `verified.json`: that a backup was read back whole, and when.

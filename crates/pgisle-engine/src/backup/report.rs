@@ -1,10 +1,12 @@
 //! What a run leaves behind for those who were not there: a status file, a log, metrics, and a command when it failed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use pgisle_core::backup::BackupId;
+use pgisle_core::backup::wal::RecoveryProof;
 use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::moment::Moment;
 use pgisle_core::name::ServiceName;
@@ -272,13 +274,20 @@ async fn run_command(command: &str, service: Option<&ServiceName>, failure: &str
     Some(Diagnostic::warning(Code::BACKUP_REPORT, "the command of backup_on_failure failed").detail(format!("{detail}.")))
 }
 
-/// Metrics for `node_exporter`'s textfile collector: the newest verified backup of every service and of the cluster.
+/// Metrics for `node_exporter`'s textfile collector: the newest verified backup of every service and of the cluster, and which services
+/// were proved to be recoverable.
 #[must_use]
-pub fn metrics(settings: &Settings, listing: &Listing, cluster: &ClusterListing, status: Option<&Status>) -> String {
+pub fn metrics(
+    settings: &Settings,
+    listing: &Listing,
+    cluster: &ClusterListing,
+    recovered: &BTreeMap<ServiceName, RecoveryProof>,
+    status: Option<&Status>,
+) -> String {
     let labels = |service: &ServiceName| {
         format!("project=\"{}\",environment=\"{}\",service=\"{service}\"", settings.name_prefix, settings.environment)
     };
-    let mut newest = std::collections::BTreeMap::new();
+    let mut newest = BTreeMap::new();
     for backup in listing.backups.iter().filter(|backup| backup.verified.is_some()) {
         newest.insert(backup.service(), backup);
     }
@@ -305,7 +314,12 @@ pub fn metrics(settings: &Settings, listing: &Listing, cluster: &ClusterListing,
         "How long the newest verified backup took to dump.",
         each(|backup| backup.manifest.completed.seconds_since(backup.manifest.begun)),
     );
-    let damaged = listing.damaged.iter().fold(std::collections::BTreeMap::new(), |mut count, damage| {
+    gauge(
+        "pgisle_backup_last_recovered_timestamp_seconds",
+        "When it was last proved that a service can be brought back to a time.",
+        recovered.iter().map(|(service, proof)| (labels(service), proof.proved.unix_s())).collect(),
+    );
+    let damaged = listing.damaged.iter().fold(BTreeMap::new(), |mut count, damage| {
         *count.entry(&damage.service).or_insert(0) += 1;
         count
     });

@@ -13,7 +13,7 @@ use pgisle_core::spec::Spec;
 use pgisle_core::watch::{BackupSample, Part, ServerSample, Standing, Watched};
 
 use crate::activity;
-use crate::backup::{BackupStore, catalog};
+use crate::backup::{BackupStore, StoreError, catalog, recover};
 use crate::clock::now;
 use crate::pooler::PoolerConsole;
 use crate::postgres::{ConnectOptions, Session, inspect_shared};
@@ -168,8 +168,10 @@ async fn statistics(session: &Session) -> Result<ServerSample, String> {
 
 async fn look_at_backups(store: &BackupStore) -> Result<BTreeMap<ServiceName, BackupSample>, String> {
     // A folder that is not there holds no backups.
-    let listing = tokio::time::timeout(ANSWER_TIMEOUT, catalog::list(store, None)).await;
-    let listing = listing.map_err(|_| "the store does not answer".to_owned())?.map_err(|error| error.diagnostic().brief())?;
+    let look = async { Ok::<_, StoreError>((catalog::list(store, None).await?, recover::proofs(store).await?)) };
+    let looked = tokio::time::timeout(ANSWER_TIMEOUT, look).await;
+    let looked = looked.map_err(|_| "the store does not answer".to_owned())?;
+    let (listing, proofs) = looked.map_err(|error| error.diagnostic().brief())?;
     let mut all: BTreeMap<ServiceName, BackupSample> = BTreeMap::new();
     for backup in &listing.backups {
         let sample = all.entry(backup.service().clone()).or_default();
@@ -178,6 +180,9 @@ async fn look_at_backups(store: &BackupStore) -> Result<BTreeMap<ServiceName, Ba
         if backup.verified.is_some() && sample.proved < Some(made) {
             (sample.proved, sample.bytes) = (Some(made), backup.manifest.data.bytes);
         }
+    }
+    for (service, proof) in proofs {
+        all.entry(service).or_default().recovered = Some(proof.proved);
     }
     Ok(all)
 }

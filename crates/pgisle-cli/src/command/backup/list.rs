@@ -4,6 +4,7 @@ use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::ServiceName;
 use pgisle_engine::backup::catalog::{self, Listing};
 use pgisle_engine::backup::cluster::{self, ClusterListing};
+use pgisle_engine::backup::recover;
 use pgisle_engine::backup::wal::{self, WalError, WalListing, Window};
 use pgisle_engine::backup::{BackupError, BackupStore, Unfinished, uploads};
 use pgisle_engine::clock;
@@ -66,7 +67,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
     let now = clock::now();
     let is_cluster_alone = listing.backups.is_empty() && !cluster.backups.is_empty();
     let of_services = if is_cluster_alone { String::new() } else { human::backup::list(&listing, &store.location(), now) };
-    let parts = [of_services, human::cluster::list(&cluster, now), human::wal::list(&archive, &windows)];
+    let proofs = recover::proofs(&store).await.map_err(|error| vec![error.diagnostic()])?;
+    let proofs: Vec<_> = proofs.values().filter(|proof| services.is_empty() || services.contains(&proof.service)).collect();
+    let recovered = human::wal::recovered(&proofs, now);
+    let parts = [of_services, human::cluster::list(&cluster, now), human::wal::list(&archive, &windows), recovered];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     Ok(Report::new()
         .human(parts.join("\n"))
@@ -77,6 +81,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<Report, Vec<Di
         .member("uploads", &uploads)
         .member("cluster", json::cluster_listing(&cluster))
         .member("wal", json::wal(&archive, &windows))
+        .member("recovered", &proofs)
         .diagnostics(diagnostics)
         .diagnostics(project.warnings))
 }

@@ -99,5 +99,6 @@ async fn publish(store: &BackupStore, settings: &Settings, status: &Status, metr
 async fn write_metrics(store: &BackupStore, settings: &Settings, status: &Status, path: &Path) -> Result<(), Diagnostic> {
     let listing = catalog::list(store, None).await.map_err(|error| error.diagnostic())?;
     let cluster = pgisle_engine::backup::cluster::list(store).await.map_err(|error| error.diagnostic())?;
-    report::write_metrics(path, &report::metrics(settings, &listing, &cluster, Some(status)))
+    let recovered = pgisle_engine::backup::recover::proofs(store).await.map_err(|error| error.diagnostic())?;
+    report::write_metrics(path, &report::metrics(settings, &listing, &cluster, &recovered, Some(status)))
 }

@@ -77,6 +77,7 @@ pub(super) fn proof(verified: Option<&Verified>, now: Moment) -> String {
         Proof::Stored => "stored",
         Proof::Drill => "drill",
         Proof::Unpacked => "unpacked",
+        Proof::Recovered => "recovered",
     };
     format!("{}, {} ago", paint(GOOD, how), age(now.seconds_since(*at)))
 }

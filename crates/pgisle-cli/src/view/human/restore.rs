@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use pgisle_core::backup::wal::RecoveryProof;
 use pgisle_core::spec::Service;
 use pgisle_core::verify::{Report as Proof, Verdict};
 use pgisle_engine::backup::recover::Reached;
@@ -112,6 +113,19 @@ pub(crate) fn drilled(service: &Service, drilled: &Drilled) -> String {
         drilled.took.as_secs_f64(),
         count(rows, "row"),
     )
+}
+
+/// A drill to a time that is done.
+pub(crate) fn recovered(at: &Reached, proofs: &[RecoveryProof], took: Duration) -> String {
+    let mut text = reached(at);
+    for RecoveryProof { service, tables, rows, .. } in proofs {
+        let number = |number: &u64| usize::try_from(*number).unwrap_or(usize::MAX);
+        let (rows, tables) = (count(number(rows), "row"), count(number(tables), "table"));
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(text, "{} {service}: {rows} in {tables}, dumped and counted.", paint(GOOD, "Drilled."));
+    }
+    let _infallible = writeln!(text, "All of it is removed again. It took {:.1} s.", took.as_secs_f64());
+    text
 }
 
 /// For people and for JSON.

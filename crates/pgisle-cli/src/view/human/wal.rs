@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
+use pgisle_core::backup::wal::RecoveryProof;
 use pgisle_core::backup::wal::setup::Change;
+use pgisle_core::moment::Moment;
 use pgisle_engine::backup::wal::prune::WalDue;
 use pgisle_engine::backup::wal::setup::{Archiver, Archiving};
 use pgisle_engine::backup::wal::{WalListing, Window};
 
+use super::backup::age;
 use super::style::{BAD, CHANGE, GOOD, harmless, paint};
-use super::table::{left, render};
+use super::table::{left, render, right};
 use super::text::{bytes, count};
 
 /// `backup wal-setup`.
@@ -68,6 +71,19 @@ pub(crate) fn list(archive: &WalListing, windows: &[Window]) -> String {
     let segments = count(archive.segments.len(), "segment");
     let table = render(&columns, &windows.iter().map(row).collect::<Vec<_>>());
     format!("{table}\n{segments} of the write-ahead log, {}\n", bytes(archive.bytes()))
+}
+
+/// `backup list`: what was last brought back to a time, as a drill.
+pub(crate) fn recovered(proofs: &[&RecoveryProof], now: Moment) -> String {
+    if proofs.is_empty() {
+        return String::new();
+    }
+    let row = |proof: &&RecoveryProof| {
+        let RecoveryProof { service, at, rows, proved, .. } = proof;
+        vec![service.to_string(), at.to_string(), rows.to_string(), format!("{} ago", age(now.seconds_since(*proved)))]
+    };
+    let columns = [left("service"), left("brought back to"), right("rows"), left("as a drill")];
+    render(&columns, &proofs.iter().map(row).collect::<Vec<_>>())
 }
 
 /// What `backup prune` would take or has taken of the log, as a row of its table.

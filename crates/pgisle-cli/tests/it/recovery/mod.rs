@@ -1,5 +1,6 @@
 //! `restore SERVICE -at TIME`: one service goes back, and the others go on.
 
+mod drill;
 mod killed;
 mod refused;
 mod remote;

@@ -6,6 +6,7 @@
 
 mod name;
 mod point;
+mod proof;
 mod seal;
 pub mod setup;
 mod span;
@@ -13,6 +14,7 @@ mod timeline;
 
 pub use name::{Segment, SegmentBytes, SegmentHeader, WalName};
 pub use point::PointInTime;
+pub use proof::{RECOVERY_FORMAT, RecoveryProof};
 pub use seal::{WAL_FORMAT, WalSeal};
 pub use span::{Reach, Run, first_missing, is_needed, reach, runs};
 pub use timeline::{Branch, History, carried_on, history_at};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::moment::Moment;
 
@@ -87,6 +87,13 @@ impl fmt::Display for PointInTime {
             "" => f.write_str(&text),
             digits => write!(f, "{}.{digits}Z", text.trim_end_matches('Z')),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for PointInTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("\"{}\" is no time", text.escape_debug())))
     }
 }
 

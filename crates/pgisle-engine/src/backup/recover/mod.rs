@@ -6,6 +6,7 @@
 //! served by this process, so it needs neither the project's files nor a key.
 
 mod choose;
+mod drill;
 mod error;
 mod feed;
 mod place;
@@ -15,12 +16,13 @@ use std::path::{Path, PathBuf};
 
 use pgisle_core::backup::wal::PointInTime;
 use pgisle_core::backup::{BackupId, DumpFormat};
-use pgisle_core::diagnostic::Code;
+use pgisle_core::diagnostic::{Code, Diagnostic};
 use pgisle_core::name::{RoleName, ServiceName};
 use pgisle_core::spec::Spec;
 use serde::Serialize;
 
 use super::catalog::Backup;
+use super::cluster::ClusterBackup;
 use super::create::{self, Made};
 use super::store::{BackupStore, S3Environment};
 use super::{cluster, wal};
@@ -30,6 +32,7 @@ use crate::fault;
 use crate::local::{ClientPrograms, Installation, LocalError};
 use crate::postgres::{ConnectOptions, Session};
 
+pub use drill::{Drilled, drill, latest, proofs};
 pub use error::RecoverError;
 pub use place::sweep;
 
@@ -47,8 +50,8 @@ pub struct Request<'a> {
     pub store: &'a BackupStore,
     /// The private keys.
     pub identities: &'a IdentitySource,
-    /// The service.
-    pub service: &'a ServiceName,
+    /// The services. To be restored it is one.
+    pub services: &'a [ServiceName],
     /// The time.
     pub at: PointInTime,
     /// The project's folder, under whose `.pgisle` the private server lives.
@@ -97,6 +100,24 @@ impl Recovered {
 /// # Errors
 /// See [`RecoverError`]. Nothing is then left on this machine.
 pub async fn recover(request: &Request<'_>, events: Events<'_>) -> Result<Recovered, RecoverError> {
+    let Past { reached, dumps, store, place, base: _ } = Box::pin(past(request, events)).await?;
+    let (_, dump) = dumps.into_iter().next().ok_or(RecoverError::NotThere)?;
+    Ok(Recovered { reached, backup: dump?, store, place })
+}
+
+/// Services' databases as they were at a time, dumped.
+struct Past {
+    reached: Reached,
+    base: ClusterBackup,
+    dumps: Dumps,
+    store: BackupStore,
+    place: Place,
+}
+
+/// What came of each service.
+type Dumps = Vec<(ServiceName, Result<Backup, RecoverError>)>;
+
+async fn past(request: &Request<'_>, events: Events<'_>) -> Result<Past, RecoverError> {
     events(Event::Restoring("choosing a backup of the cluster"));
     let place = Place::take(request.project, request.spec.settings.environment).await?;
     let wanted = Wanted { store: request.store, connect: request.connect, at: request.at, now: crate::clock::now() };
@@ -110,8 +131,8 @@ pub async fn recover(request: &Request<'_>, events: Events<'_>) -> Result<Recove
     let unpacking = |done, total| events(Event::Recovering { doing: "unpacking the backup", done, total });
     cluster::unpack(request.store, &chosen.backup, request.identities, &programs, &place.data(), &unpacking).await?;
     fault::stage("recover.unpacked");
-    let reached = Box::pin(run(request, &place, &installation, &chosen, &live, events)).await?;
-    Ok(Recovered { backup: reached.1, store: reached.2, reached: reached.0, place })
+    let (reached, dumps, store) = Box::pin(run(request, &place, &installation, &chosen, &live, events)).await?;
+    Ok(Past { reached, base: chosen.backup, dumps, store, place })
 }
 
 /// What the cluster itself must be asked.
@@ -145,7 +166,7 @@ async fn run(
     chosen: &Chosen,
     live: &Live,
     events: Events<'_>,
-) -> Result<(Reached, Backup, BackupStore), RecoverError> {
+) -> Result<(Reached, Dumps, BackupStore), RecoverError> {
     let scratch = Scratch { request, place, installation, chosen, live, events };
     let running = match scratch.reach().await {
         // What was written last may not be archived yet.
@@ -155,33 +176,32 @@ async fn run(
     fault::stage("recover.reached");
     let (last_transaction, wal_files) = (running.last_transaction().await?, running.files);
     events(Event::Restoring("dumping the database as it was"));
-    let (backup, store) = dump(request, place, &running.connect).await?;
+    let (dumps, store) = dump(request, place, &running.connect).await?;
     fault::stage("recover.dumped");
     running.stop().await.map_err(RecoverError::Server)?;
     place.remove_data()?;
     let base = chosen.backup.id().clone();
-    Ok((Reached { at: request.at, base, timeline: chosen.history.timeline, last_transaction, wal_files }, backup, store))
+    Ok((Reached { at: request.at, base, timeline: chosen.history.timeline, last_transaction, wal_files }, dumps, store))
 }
 
 async fn flush(request: &Request<'_>) -> Result<bool, RecoverError> {
     Ok(wal::setup::flush(request.connect, request.store).await?.is_some())
 }
 
-/// Dumps the service's database from the private server, into a store beside it.
-async fn dump(request: &Request<'_>, place: &Place, connect: &ConnectOptions) -> Result<(Backup, BackupStore), RecoverError> {
+/// Dumps the services' databases from the private server, into a store beside it.
+async fn dump(request: &Request<'_>, place: &Place, connect: &ConnectOptions) -> Result<(Dumps, BackupStore), RecoverError> {
     let mut spec = request.spec.clone();
     // It stays on this machine, beside the data that it is of, and goes with it.
     spec.settings.backup_recipients.clear();
     let (settings, location) = (&spec.settings, place.dump());
     let location: &str = location.to_str().ok_or_else(|| RecoverError::Path(PathBuf::from(&location)))?;
     let store = BackupStore::open(location, &settings.name_prefix, settings.environment, &S3Environment::default())?;
-    let services = [request.service.clone()];
     let request = create::Request {
         spec: &spec,
         connect,
         store: &store,
         identities: request.identities,
-        services: &services,
+        services: request.services,
         format: DumpFormat::Custom,
         consistent: false,
         poolers: &[],
@@ -190,12 +210,14 @@ async fn dump(request: &Request<'_>, place: &Place, connect: &ConnectOptions) ->
     };
     let made = Box::pin(create::create(&request, &|_| {})).await;
     let Made { services: made, .. } = made.map_err(|error| RecoverError::Dump(Box::new(error)))?;
-    match made.into_iter().next().map(|one| one.outcome) {
-        Some(Ok(backup)) => Ok((backup, store.clone())),
-        Some(Err(error)) if error.code == Code::BACKUP_ABSENT => Err(RecoverError::NotThere),
-        Some(Err(error)) => Err(RecoverError::Dump(Box::new(error))),
-        None => Err(RecoverError::NotThere),
-    }
+    let outcome = |outcome: Result<Backup, Diagnostic>| {
+        outcome.map_err(|error| match error.code {
+            Code::BACKUP_ABSENT => RecoverError::NotThere,
+            _ => RecoverError::Dump(Box::new(error)),
+        })
+    };
+    let dumps = made.into_iter().map(|one| (one.service, outcome(one.outcome))).collect();
+    Ok((dumps, store.clone()))
 }
 
 impl From<LocalError> for RecoverError {

@@ -1,5 +1,6 @@
 //! What may go goes, what is needed stays, and the last one always does.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use pgisle_core::backup::{self, BackupId, Retention};
@@ -107,7 +108,13 @@ async fn the_outcome_is_written_down_for_those_who_were_not_there() {
     assert_eq!(lines.len(), 3, "{log}");
     assert!(lines[0].contains(" ok service=chat backup=") && lines[1].contains(" FAILED service=later PI0811 "), "{log}");
     assert!(std::fs::read_to_string(&told).unwrap().starts_with("later: PI0811 "));
-    let metrics = report::metrics(&site.project.spec.settings, &site.list().await, &ClusterListing::default(), Some(&status));
+    let metrics = report::metrics(
+        &site.project.spec.settings,
+        &site.list().await,
+        &ClusterListing::default(),
+        &BTreeMap::new(),
+        Some(&status),
+    );
     for line in [
         "pgisle_backup_last_run_success{project=\"link\",environment=\"development\",service=\"later\"} 0",
         "pgisle_backup_last_run_success{project=\"link\",environment=\"development\",service=\"users\"} 1",

@@ -1,5 +1,6 @@
 //! What is kept, what goes, and what a run that fails leaves.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,7 +84,7 @@ async fn the_outcome_is_written_down_for_those_who_were_not_there() {
     let log = fs::read_to_string(site.root().join("backup.log")).unwrap();
     assert!(log.contains(&format!("ok cluster backup={} bytes={}", backup.id(), backup.manifest.stored_bytes())), "{log}");
     let settings = &site.project.spec.settings;
-    let metrics = report::metrics(settings, &site.list().await, &list(&site).await, Some(&status));
+    let metrics = report::metrics(settings, &site.list().await, &list(&site).await, &BTreeMap::new(), Some(&status));
     let stamp = format!(
         "pgisle_backup_cluster_last_verified_timestamp_seconds{{project=\"link\",environment=\"development\"}} {}\n",
         backup.id().begun().unix_s()
@@ -101,7 +102,7 @@ async fn the_outcome_is_written_down_for_those_who_were_not_there() {
     assert_eq!(report::publish(&site.store, settings, &status).await, []);
     let told = fs::read_to_string(told).unwrap();
     assert!(told.starts_with(":PI0843 "), "{told}");
-    let metrics = report::metrics(settings, &site.list().await, &list(&site).await, Some(&status));
+    let metrics = report::metrics(settings, &site.list().await, &list(&site).await, &BTreeMap::new(), Some(&status));
     assert!(
         metrics.contains("pgisle_backup_cluster_last_run_success{project=\"link\",environment=\"development\"} 0\n"),
         "{metrics}"
