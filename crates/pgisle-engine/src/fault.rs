@@ -4,6 +4,7 @@
 //! `PGISLE_FAULT_KILL_AFTER=file:3` once the third change of a file is made: its new content stands beside it, it has taken the
 //! old one's place, or the file is removed. `PGISLE_FAULT_KILL_DURING=statement:7` does not wait for the answer. With
 //! `PGISLE_FAULT_STOP_AFTER` pgisle only stops, so that the test can do something to the server and then let it go on.
+//! With `PGISLE_FAULT_PATIENCE=MILLISECONDS` what is waited for so long that no test could wait as long is given up after that.
 //! `PGISLE_FAULT_KILL_AT=NAME` and `PGISLE_FAULT_STOP_AT=NAME` strike at a named stage of a long piece of work.
 
 /// What a fault comes after.
@@ -65,13 +66,19 @@ mod injection {
         }
     }
 
+    /// How long is waited for something.
+    pub(crate) fn patience(usual: Duration) -> Duration {
+        let chosen = std::env::var("PGISLE_FAULT_PATIENCE").ok().and_then(|text| text.parse().ok());
+        chosen.map_or(usual, Duration::from_millis)
+    }
+
     fn chosen(variable: &str, name: &str) -> Option<u64> {
         std::env::var(variable).ok()?.strip_prefix(name)?.parse().ok()
     }
 }
 
 #[cfg(debug_assertions)]
-pub(crate) use injection::{after, stage, statement_begins};
+pub(crate) use injection::{after, patience, stage, statement_begins};
 
 /// Does nothing in a release.
 #[cfg(not(debug_assertions))]
@@ -84,3 +91,9 @@ pub(crate) fn statement_begins() {}
 /// Does nothing in a release.
 #[cfg(not(debug_assertions))]
 pub(crate) fn stage(_name: &str) {}
+
+/// As long as is usual in a release.
+#[cfg(not(debug_assertions))]
+pub(crate) fn patience(usual: std::time::Duration) -> std::time::Duration {
+    usual
+}

@@ -7,6 +7,7 @@ mod remote;
 mod site;
 mod timeline;
 mod told;
+mod trouble;
 
 use pgisle_testkit::majors;
 use serde_json::Value;

@@ -166,9 +166,14 @@ impl Site {
 
 /// Processes that work below a folder.
 pub(super) fn servers(folder: &Path) -> usize {
+    processes(folder).len()
+}
+
+/// Their numbers.
+pub(super) fn processes(folder: &Path) -> Vec<i32> {
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let here = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
-    here.filter(|cwd| cwd.starts_with(folder)).count()
+    let here = processes.filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)));
+    here.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// A service that writes all the time, one row a transaction.

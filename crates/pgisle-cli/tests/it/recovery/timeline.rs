@@ -37,6 +37,12 @@ async fn a_promotion_ends_no_past() {
     let account = Account::for_servers().unwrap();
     write_private(&site.cluster.data_dir().join("recovery.signal"), "", account.as_ref()).unwrap();
     site.cluster.restart().await;
+    // It lets readers in before it is up.
+    let waited = std::time::Instant::now();
+    while site.cluster.psql("SELECT pg_is_in_recovery()").await == "t" {
+        assert!(waited.elapsed().as_secs() < 60, "it does not come up\n{}", site.cluster.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     // The server goes on before its first checkpoint of the new timeline is made.
     site.cluster.psql("CHECKPOINT").await;
     assert_eq!(site.cluster.psql("SELECT timeline_id FROM pg_control_checkpoint()").await, "2");

@@ -1,6 +1,7 @@
 //! Why a service was not recovered.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pgisle_core::backup::wal::{PointInTime, Segment};
 use pgisle_core::diagnostic::{Code, Diagnostic};
@@ -65,6 +66,16 @@ pub enum RecoverError {
     Died {
         /// The time.
         at: PointInTime,
+        /// The end of its log.
+        log_tail: String,
+    },
+    /// The private server neither replays nor ends.
+    #[error("the private server stands still before it has reached {at}")]
+    Still {
+        /// The time.
+        at: PointInTime,
+        /// For how long.
+        patience: Duration,
         /// The end of its log.
         log_tail: String,
     },
@@ -138,19 +149,14 @@ impl RecoverError {
                 .detail("No database of the cluster carried pgisle's mark for it then, or its owner role was missing.")
                 .hint("Give a time at which the service was there."),
             Self::Busy => of(Code::RECOVER_SERVER).hint("Wait until the other one is done, and run the command again."),
+            Self::Still { patience, log_tail, .. } => of(Code::RECOVER_SERVER)
+                .detail(format!(
+                    "For {} s it has asked for no file of the log and said nothing. It was ended. The end of its log:\n{log_tail}",
+                    patience.as_secs()
+                ))
+                .hint("Look whether this machine's disk answers, and run the command again."),
             Self::Died { log_tail, .. } => of(Code::RECOVER_SERVER).detail(format!("The end of its log:\n{log_tail}")),
-            Self::Server(error) => {
-                let inner = error.diagnostic();
-                let why = match &inner.detail {
-                    Some(detail) => format!("{}: {detail}", inner.summary),
-                    None => format!("{}.", inner.summary),
-                };
-                let diagnostic = of(Code::RECOVER_SERVER).detail(crate::backup::error::capitalised(&why));
-                match inner.hint {
-                    Some(hint) => diagnostic.hint(hint),
-                    None => diagnostic,
-                }
-            }
+            Self::Server(error) => without_server(of(Code::RECOVER_SERVER), error),
             Self::Ask(inner) | Self::Live(inner) | Self::Dump(inner) => inner.as_ref().clone(),
             Self::Backup(error) => error.diagnostic(),
             Self::Wal(error) => error.diagnostic(),
@@ -161,5 +167,19 @@ impl RecoverError {
             }
             Self::Path(_) => of(Code::IO),
         }
+    }
+}
+
+/// Adds why there is no private server.
+fn without_server(diagnostic: Diagnostic, error: &LocalError) -> Diagnostic {
+    let inner = error.diagnostic();
+    let why = match &inner.detail {
+        Some(detail) => format!("{}: {detail}", inner.summary),
+        None => format!("{}.", inner.summary),
+    };
+    let diagnostic = diagnostic.detail(crate::backup::error::capitalised(&why));
+    match inner.hint {
+        Some(hint) => diagnostic.hint(hint),
+        None => diagnostic,
     }
 }

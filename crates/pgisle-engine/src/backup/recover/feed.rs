@@ -17,15 +17,22 @@ use crate::local::{LocalError, server};
 use crate::process::Account;
 
 /// What the server runs for each file: `sh fetch.sh NAME PATH`. A shell's `sleep` may not know fractions.
+///
+/// The server asks for the last segment twice, and at the second time the first request may still lie there, when its answer was
+/// there beforehand. We then take both for one. An answer is in its place before its request is removed; so where a request is
+/// gone and no answer is there, it was lost like this, and is made again.
 const SCRIPT: &str = r#"# Written by pgisle: asks for a file of the log, and waits until it is there or known not to be.
 folder=${0%/*}
 : > "$folder/wanted/$1" || exit 1
 while [ -d "$folder/wanted" ]; do
+    asked=1
+    [ -e "$folder/wanted/$1" ] || asked=
     if [ -e "$folder/served/$1" ]; then
         mv "$folder/served/$1" "$2" || exit 1
         exit 0
     fi
     [ ! -e "$folder/absent/$1" ] || exit 1
+    [ -n "$asked" ] || : > "$folder/wanted/$1" || exit 1
     sleep 0.01 2> /dev/null || sleep 1
 done
 exit 1
@@ -49,6 +56,8 @@ pub(super) struct Feed<'a> {
     pub(super) absent: Option<Segment>,
     /// Files that were served.
     pub(super) files: u64,
+    /// Files that were asked for.
+    pub(super) asked: u64,
 }
 
 impl<'a> Feed<'a> {
@@ -68,7 +77,18 @@ impl<'a> Feed<'a> {
             server::give(account, &path)?;
         }
         server::write_private(&folder.join("fetch.sh"), SCRIPT, account)?;
-        Ok(Self { store, identities, chosen, account, folder, ahead: BTreeSet::new(), last: None, absent: None, files: 0 })
+        Ok(Self {
+            store,
+            identities,
+            chosen,
+            account,
+            folder,
+            ahead: BTreeSet::new(),
+            last: None,
+            absent: None,
+            files: 0,
+            asked: 0,
+        })
     }
 
     /// The `restore_command`.
@@ -83,6 +103,7 @@ impl<'a> Feed<'a> {
         let names: Vec<String> = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         let is_idle = names.is_empty();
         for text in names {
+            self.asked += 1;
             match WalName::parse(&text) {
                 Some(name) => self.serve(name).await?,
                 None => self.refuse(&text)?,
@@ -148,5 +169,58 @@ impl<'a> Feed<'a> {
         let first = size.number(size.segment(1, backup.manifest.start_lsn));
         let done = self.last.map_or(0, |last| size.number(last).saturating_sub(first));
         (done * size.bytes(), (size.number(*until) + 1).saturating_sub(first) * size.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::time::{Duration, Instant};
+
+    use super::SCRIPT;
+    use crate::process::Invocation;
+
+    const NAME: &str = "000000010000000000000011";
+
+    async fn until(what: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !what() {
+            assert!(started.elapsed() < Duration::from_secs(20), "it does not come");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_taken_for_an_earlier_one_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["wanted", "served", "absent"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        std::fs::write(at("fetch.sh"), SCRIPT).unwrap();
+        let fetch = |name: &str| {
+            let program = Invocation::new("/bin/sh").argument(at("fetch.sh")).argument(name).argument(at("got"));
+            tokio::spawn(async move { program.timeout(Duration::from_secs(30)).run().await })
+        };
+        let (wanted, served) = (at("wanted").join(NAME), at("served").join(NAME));
+        // It was fetched ahead, so that nobody waits for us.
+        std::fs::write(&served, "first").unwrap();
+        fetch(NAME).await.unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(at("got")).unwrap(), "first");
+        // The second request comes before we have seen the first, and we remove both at once.
+        let second = fetch(NAME);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        std::fs::remove_file(&wanted).unwrap();
+        until(|| wanted.exists()).await;
+        std::fs::write(&served, "second").unwrap();
+        std::fs::remove_file(&wanted).unwrap();
+        second.await.unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(at("got")).unwrap(), "second");
+        assert!(!wanted.exists(), "an answer that is there is not asked for again");
+        let refused = fetch("00000002.history");
+        until(|| at("wanted/00000002.history").exists()).await;
+        std::fs::write(at("absent/00000002.history"), "").unwrap();
+        assert!(refused.await.unwrap().is_err());
     }
 }

@@ -26,6 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often whoever watches is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
+/// A server that replays says how far it is every ten seconds, and asks for a file of the log every few. One that does neither for
+/// so long waits for what does not come.
+const STILL_MAX: Duration = Duration::from_secs(600);
+
 /// Sessions of the private server: a lock, a snapshot, pg_dump, and some more.
 const MAX_CONNECTIONS: &str = "30";
 
@@ -100,6 +104,28 @@ impl Running {
     }
 }
 
+/// Whether anything happens.
+struct Pulse {
+    patience: Duration,
+    since: tokio::time::Instant,
+    /// What was asked for, and how much was said.
+    last: (u64, u64),
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { patience: fault::patience(STILL_MAX), since: tokio::time::Instant::now(), last: (0, 0) }
+    }
+
+    /// True when nothing has happened for too long. While we are busy ourselves, it is not the server that is waited for.
+    fn is_still(&mut self, is_busy: bool, now: (u64, u64)) -> bool {
+        if is_busy || now != self.last {
+            (self.since, self.last) = (tokio::time::Instant::now(), now);
+        }
+        self.since.elapsed() > self.patience
+    }
+}
+
 /// The server's process, and the guard that ends it when we are gone, however we go.
 struct Process {
     child: Child,
@@ -130,8 +156,17 @@ impl Scratch<'_> {
         let mut process = self.start(&data, &log)?;
         fault::stage("recover.started");
         let mut told = tokio::time::Instant::now();
+        let mut pulse = Pulse::new();
         loop {
             let is_busy = feed.step().await?;
+            let said = log.metadata().map_or(0, |metadata| metadata.len());
+            if pulse.is_still(is_busy, (feed.asked, said)) {
+                return Err(RecoverError::Still {
+                    at: self.request.at,
+                    patience: pulse.patience,
+                    log_tail: server::log_tail(&log, log_start),
+                });
+            }
             if !matches!(process.child.try_wait(), Ok(None)) {
                 return Err(self.ended(&feed, &log, log_start));
             }
