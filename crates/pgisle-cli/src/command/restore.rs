@@ -173,10 +173,11 @@ async fn go_back(
     let reached = recovered.reached.clone();
     let source = Source::Past { at, recovered: Box::new(recovered), identities };
     let report = load(session, site, service, &source, args).await?;
-    let Source::Past { recovered, .. } = source else { return Ok(report) };
+    let Source::Past { mut recovered, .. } = source else { return Ok(report) };
+    let warnings = std::mem::take(&mut recovered.warnings);
     let left = recovered.remove().err().map(|error| left(&error));
     let human = format!("{}{}", human::restore::reached(&reached), report.human);
-    Ok(Report { human, ..report }.member("recovered", &reached).diagnostics(left))
+    Ok(Report { human, ..report }.member("recovered", &reached).diagnostics(warnings).diagnostics(left))
 }
 
 async fn load(

@@ -121,8 +121,8 @@ async fn to_a_time(session: &Session, site: Site<'_>, names: &[ServiceName], at:
     let progress = Progress::new(&session.console, "drilling");
     let events = |event: Event<'_>| progress.event(&event);
     let drilled = progress.watch(Box::pin(recover::drill(&request, &events))).await.map_err(of)?;
-    let recover::Drilled { reached, services, took, left } = drilled;
-    let (mut proofs, mut diagnostics) = (Vec::new(), Vec::new());
+    let recover::Drilled { reached, services, took, warnings, left } = drilled;
+    let (mut proofs, mut diagnostics) = (Vec::new(), warnings);
     for (service, outcome) in services {
         match outcome {
             Ok(proof) => proofs.push(proof),

@@ -1,10 +1,13 @@
 //! Which backup a recovery begins with, which past it follows, and whether the archive reaches.
 
+use std::collections::BTreeSet;
+
+use pgisle_core::backup::BackupId;
 use pgisle_core::backup::wal::{Branch, History, PointInTime, Segment, SegmentBytes, carried_on, first_missing, history_at};
 use pgisle_core::moment::Moment;
 
 use super::error::RecoverError;
-use crate::backup::cluster::{self, ClusterBackup};
+use crate::backup::cluster::{self, ClusterBackup, ClusterDamage};
 use crate::backup::store::BackupStore;
 use crate::backup::wal::{self, WalListing, catalog};
 use crate::event::{Event, Events};
@@ -16,6 +19,8 @@ pub(super) struct Wanted<'a> {
     pub(super) connect: &'a ConnectOptions,
     pub(super) at: PointInTime,
     pub(super) now: Moment,
+    /// Backups that were found to be damaged.
+    pub(super) without: &'a BTreeSet<BackupId>,
 }
 
 /// What a recovery does.
@@ -29,23 +34,28 @@ pub(super) struct Chosen {
     pub(super) is_flushed: bool,
     /// All that is in the archive.
     pub(super) archive: WalListing,
+    /// Newer backups that cannot be used, as the list of the store tells already.
+    pub(super) damaged: Vec<ClusterDamage>,
 }
 
 /// Chooses, and refuses what cannot be reached before anything is unpacked.
 pub(super) async fn choose(wanted: &Wanted<'_>, events: Events<'_>) -> Result<Chosen, RecoverError> {
-    let &Wanted { store, connect, at, now } = wanted;
+    let &Wanted { store, connect, at, now, without } = wanted;
     if at.moment() > now {
         return Err(RecoverError::Future { at, now });
     }
-    let backups = cluster::list(store).await?.backups;
-    let first = backups.first().map(|backup| backup.manifest.stopped);
+    let listing = cluster::list(store).await?;
+    let first = listing.backups.first().map(|backup| backup.manifest.stopped);
     let early = || RecoverError::Early { at, first };
-    let usable: Vec<ClusterBackup> =
-        backups.into_iter().filter(|backup| PointInTime::from(backup.manifest.stopped) <= at).collect();
+    let is_whole = |backup: &ClusterBackup| listing.chain(backup).iter().all(|one| !without.contains(one.id()));
+    let by_then = listing.backups.iter().filter(|backup| PointInTime::from(backup.manifest.stopped) <= at);
+    let usable: Vec<&ClusterBackup> = by_then.collect();
     let newest = usable.last().ok_or_else(early)?;
     let mut archive = catalog::list(store).await?;
-    let (history, backup) = past(&archive, &usable, newest, at);
+    let (history, backup) = past(&archive, &usable, newest, at, &is_whole).ok_or_else(early)?;
     let backup = backup.clone();
+    let is_newer = |damage: &&ClusterDamage| damage.id.begun() > backup.id().begun() && PointInTime::from(damage.id.begun()) <= at;
+    let damaged = listing.damaged.iter().filter(is_newer).cloned().collect();
     let size = SegmentBytes::new(backup.manifest.wal_segment_bytes).ok_or_else(early)?;
     let path = Path { history: &history, size, from: backup.manifest.stop_lsn };
     let mut is_flushed = false;
@@ -73,16 +83,17 @@ pub(super) async fn choose(wanted: &Wanted<'_>, events: Events<'_>) -> Result<Ch
         };
         return Err(RecoverError::Gap { at, missing, until });
     }
-    Ok(Chosen { backup, history, size, until, is_flushed, archive })
+    Ok(Chosen { backup, history, size, until, is_flushed, archive, damaged })
 }
 
-/// The past that was lived at that time, and the newest backup on it.
+/// The past that was lived at that time, and the newest backup on it that is whole. Which past it was is told by the others, too.
 fn past<'a>(
     archive: &WalListing,
-    usable: &'a [ClusterBackup],
+    usable: &[&'a ClusterBackup],
     newest: &'a ClusterBackup,
     at: PointInTime,
-) -> (History, &'a ClusterBackup) {
+    is_whole: &dyn Fn(&ClusterBackup) -> bool,
+) -> Option<(History, &'a ClusterBackup)> {
     let newest_timeline = newest.manifest.timeline;
     // A timeline whose own history was never archived is newer than those that are known.
     let lived = history_at(&archive.histories, at).filter(|history| history.timeline >= newest_timeline);
@@ -94,10 +105,12 @@ fn past<'a>(
     };
     let history = carried_on(&archive.histories, history, went_on);
     let is_on = |backup: &&ClusterBackup| history.came_through(backup.manifest.timeline, backup.manifest.stop_lsn);
-    match usable.iter().rev().find(is_on) {
-        Some(backup) => (history, backup),
-        None => (History::root(newest_timeline), newest),
+    let on_it: Vec<&ClusterBackup> = usable.iter().copied().filter(is_on).collect();
+    if on_it.is_empty() {
+        return is_whole(newest).then(|| (History::root(newest_timeline), newest));
     }
+    let backup = on_it.into_iter().rev().find(|backup| is_whole(backup))?;
+    Some((history, backup))
 }
 
 /// The way that a recovery goes through the log.
@@ -113,7 +126,7 @@ impl Path<'_> {
         let size = self.size;
         let first = size.number(size.segment(1, self.from));
         let numbers = archive.segments.keys().map(|segment| size.number(*segment)).filter(|number| *number >= first);
-        let numbers: std::collections::BTreeSet<u64> = numbers.collect();
+        let numbers: BTreeSet<u64> = numbers.collect();
         let way = numbers.into_iter().map(|number| self.history.segment(size, number));
         way.filter(|segment| archive.segments.contains_key(segment)).collect()
     }

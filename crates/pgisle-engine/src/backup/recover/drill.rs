@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pgisle_core::backup::seal;
 use pgisle_core::backup::wal::{PointInTime, RECOVERY_FORMAT, RecoveryProof};
+use pgisle_core::diagnostic::Diagnostic;
 use pgisle_core::name::ServiceName;
 
 use super::error::RecoverError;
@@ -28,6 +29,8 @@ pub struct Drilled {
     pub services: Vec<(ServiceName, Result<RecoveryProof, RecoverError>)>,
     /// How long it took.
     pub took: Duration,
+    /// Which backups of the cluster were found to be damaged.
+    pub warnings: Vec<Diagnostic>,
     /// Why something of it is left on this machine, if something is.
     pub left: Option<RecoverError>,
 }
@@ -39,7 +42,7 @@ pub struct Drilled {
 /// See [`RecoverError`]. Nothing is then left on this machine, and nothing was written down.
 pub async fn drill(request: &Request<'_>, events: Events<'_>) -> Result<Drilled, RecoverError> {
     let started = Instant::now();
-    let Past { reached, base, dumps, place, .. } = Box::pin(super::past(request, events)).await?;
+    let Past { reached, base, dumps, place, warnings, store: _ } = Box::pin(super::past(request, events)).await?;
     let took = started.elapsed();
     let mut services = Vec::new();
     for (service, outcome) in dumps {
@@ -54,7 +57,7 @@ pub async fn drill(request: &Request<'_>, events: Events<'_>) -> Result<Drilled,
     }
     fault::stage("recover.recorded");
     let left = place.remove().err();
-    Ok(Drilled { reached, services, took, left })
+    Ok(Drilled { reached, services, took, warnings, left })
 }
 
 fn proof(service: &ServiceName, reached: &Reached, dump: &Backup, took: Duration) -> RecoveryProof {

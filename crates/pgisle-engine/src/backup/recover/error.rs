@@ -91,6 +91,14 @@ pub enum RecoverError {
     /// The database could not be dumped.
     #[error("the database could not be dumped from the private server")]
     Dump(Box<Diagnostic>),
+    /// The backup of the cluster is damaged, and no older one helps.
+    #[error("{damage}")]
+    Damaged {
+        /// What is wrong with it.
+        damage: BackupError,
+        /// Why there is no older one.
+        older: Box<RecoverError>,
+    },
     /// The backup of the cluster cannot be used.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -158,6 +166,11 @@ impl RecoverError {
             Self::Died { log_tail, .. } => of(Code::RECOVER_SERVER).detail(format!("The end of its log:\n{log_tail}")),
             Self::Server(error) => without_server(of(Code::RECOVER_SERVER), error),
             Self::Ask(inner) | Self::Live(inner) | Self::Dump(inner) => inner.as_ref().clone(),
+            Self::Damaged { damage, older } => {
+                let diagnostic = damage.diagnostic();
+                let reason = diagnostic.detail.clone().unwrap_or_default();
+                diagnostic.detail(format!("{reason} An older one does not help: {older}."))
+            }
             Self::Backup(error) => error.diagnostic(),
             Self::Wal(error) => error.diagnostic(),
             Self::Store(error) => error.diagnostic(),

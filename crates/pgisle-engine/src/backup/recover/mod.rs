@@ -5,6 +5,7 @@
 //! folder, sends nothing anywhere, archives nothing, and ends when we do. It asks for files of the log through its folder and is
 //! served by this process, so it needs neither the project's files nor a key.
 
+mod base;
 mod choose;
 mod drill;
 mod error;
@@ -25,18 +26,19 @@ use super::catalog::Backup;
 use super::cluster::ClusterBackup;
 use super::create::{self, Made};
 use super::store::{BackupStore, S3Environment};
-use super::{cluster, wal};
+use super::wal;
 use crate::credential::IdentitySource;
 use crate::event::{Event, Events};
 use crate::fault;
-use crate::local::{ClientPrograms, Installation, LocalError};
+use crate::local::{Installation, LocalError};
 use crate::postgres::{ConnectOptions, Session};
 
 pub use drill::{Drilled, drill, latest, proofs};
 pub use error::RecoverError;
 pub use place::sweep;
 
-use choose::{Chosen, Wanted};
+use base::Base;
+use choose::Chosen;
 use place::Place;
 use scratch::Scratch;
 
@@ -67,6 +69,8 @@ pub struct Recovered {
     pub backup: Backup,
     /// Where the dump is.
     pub store: BackupStore,
+    /// Which backups of the cluster were found to be damaged.
+    pub warnings: Vec<Diagnostic>,
     place: Place,
 }
 
@@ -100,9 +104,9 @@ impl Recovered {
 /// # Errors
 /// See [`RecoverError`]. Nothing is then left on this machine.
 pub async fn recover(request: &Request<'_>, events: Events<'_>) -> Result<Recovered, RecoverError> {
-    let Past { reached, dumps, store, place, base: _ } = Box::pin(past(request, events)).await?;
+    let Past { reached, dumps, store, place, warnings, base: _ } = Box::pin(past(request, events)).await?;
     let (_, dump) = dumps.into_iter().next().ok_or(RecoverError::NotThere)?;
-    Ok(Recovered { reached, backup: dump?, store, place })
+    Ok(Recovered { reached, backup: dump?, store, warnings, place })
 }
 
 /// Services' databases as they were at a time, dumped.
@@ -112,27 +116,19 @@ struct Past {
     dumps: Dumps,
     store: BackupStore,
     place: Place,
+    warnings: Vec<Diagnostic>,
 }
 
 /// What came of each service.
 type Dumps = Vec<(ServiceName, Result<Backup, RecoverError>)>;
 
 async fn past(request: &Request<'_>, events: Events<'_>) -> Result<Past, RecoverError> {
-    events(Event::Restoring("choosing a backup of the cluster"));
     let place = Place::take(request.project, request.spec.settings.environment).await?;
-    let wanted = Wanted { store: request.store, connect: request.connect, at: request.at, now: crate::clock::now() };
-    let chosen = choose::choose(&wanted, events).await?;
-    let manifest = &chosen.backup.manifest;
-    let installation = Installation::find(Some(manifest.server_major)).await.map_err(RecoverError::Server)?;
     let live = Live::ask(request.connect).await?;
-    events(Event::Restoring("unpacking the backup"));
-    let programs =
-        ClientPrograms { bin: installation.bin.clone(), major: installation.major, version: installation.version.clone() };
-    let unpacking = |done, total| events(Event::Recovering { doing: "unpacking the backup", done, total });
-    cluster::unpack(request.store, &chosen.backup, request.identities, &programs, &place.data(), &unpacking).await?;
+    let Base { chosen, installation, warnings } = Box::pin(base::lay(request, &place, events)).await?;
     fault::stage("recover.unpacked");
     let (reached, dumps, store) = Box::pin(run(request, &place, &installation, &chosen, &live, events)).await?;
-    Ok(Past { reached, base: chosen.backup, dumps, store, place })
+    Ok(Past { reached, base: chosen.backup, dumps, store, place, warnings })
 }
 
 /// What the cluster itself must be asked.
