@@ -86,9 +86,8 @@ async fn a_drill_that_cannot_reach_its_time_or_is_killed_proves_nothing_and_leav
     files.iter().zip(kept).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
 
     let work = ["backup", "drill", "-at", &at, "-service=orders"];
-    let stages =
-        [("recover.unpacked", 0), ("recover.started", 0), ("recover.reached", 0), ("recover.dumped", 0), ("recover.recorded", 1)];
-    for (stage, rows) in stages {
+    // What comes before the dump is the same for a restore.
+    for (stage, is_recorded) in [("recover.started", false), ("recover.dumped", false), ("recover.recorded", true)] {
         let mut command = site.place.command(env!("CARGO_BIN_EXE_pgisle"));
         let output = command.args(work).env("PGISLE_FAULT_KILL_AT", stage).output().unwrap();
         assert_eq!(output.status.code(), None, "{stage}: {}", String::from_utf8_lossy(&output.stderr));
@@ -98,7 +97,7 @@ async fn a_drill_that_cannot_reach_its_time_or_is_killed_proves_nothing_and_leav
             assert!(killed.elapsed() < Duration::from_secs(20), "{stage}: the private server goes on");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(proved(&site, "orders").is_object(), rows > 0, "{stage}");
+        assert_eq!(proved(&site, "orders").is_object(), is_recorded, "{stage}");
         assert_eq!(site.rows().await, "first second", "{stage}");
     }
     site.run(&work);
