@@ -17,7 +17,7 @@ use pgisle_engine::backup::{BackupStore, S3Environment};
 use pgisle_engine::clock::now_rfc3339;
 use pgisle_engine::credential::{IdentitySource, Store, ensure, restored, system_random};
 use pgisle_engine::postgres::conninfo::{ConnectOptions, Resolved};
-use pgisle_engine::postgres::inspect::{Request, inspect, inspect_shared};
+use pgisle_engine::postgres::inspect::{Request, inspect_inside, inspect_shared};
 use pgisle_engine::postgres::session::Session;
 use tokio::sync::Mutex;
 
@@ -154,8 +154,9 @@ impl Site {
     }
 
     async fn look(&self) -> Result<Inventory, Diagnostic> {
-        let request = Request { databases: self.readers(&self.shared().await?), sizes: false };
-        inspect(&self.connect, &request, PARALLELISM, &|_| {}).await.map_err(|error| error.diagnostic())
+        let shared = self.shared().await?;
+        let request = Request { databases: self.readers(&shared), sizes: false };
+        inspect_inside(&self.connect, shared, &request, PARALLELISM, &|_| {}).await.map_err(|error| error.diagnostic())
     }
 
     /// The databases that are this project's and environment's, each with the roles whose reading is of interest.

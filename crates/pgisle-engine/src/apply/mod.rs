@@ -22,7 +22,7 @@ use crate::credential::{Store, StoreError, ensure, system_random};
 use crate::event::{Event, Events};
 use crate::postgres::execute::{ExecuteOptions, execute};
 use crate::postgres::lock::worker;
-use crate::postgres::{ConnectError, ConnectOptions, InspectError, LockError, RunLock, Session, inspect, inspect_shared};
+use crate::postgres::{ConnectError, ConnectOptions, InspectError, LockError, RunLock, Session, inspect_inside, inspect_shared};
 
 pub use crate::postgres::execute::{FailureCause, StepFailure};
 pub use saved::{SavedPlan, SavedPlanError};
@@ -249,30 +249,32 @@ fn forgotten(request: &Request<'_>, inventory: &Inventory) -> Result<Credentials
 
 /// Looks at the cluster, and inside of the databases that the request concerns.
 async fn observe(request: &Request<'_>, events: Events<'_>) -> Result<Inventory, ApplyError> {
+    let session = Session::connect(request.connect).await.map_err(ApplyError::Connect)?;
+    let shared = inspect_shared(&session).await.map_err(ApplyError::Inspect);
+    session.close().await;
+    let shared = shared?;
     let mut databases = readers(request.spec);
-    if !matches!(request.intent, Intent::Apply) {
-        // Services that left the file are destroyed too, and whether they hold data must be known.
-        let session = Session::connect(request.connect).await.map_err(ApplyError::Connect)?;
-        let shared = inspect_shared(&session).await.map_err(ApplyError::Inspect);
-        session.close().await;
-        // The monitoring login may have left something anywhere; a service is at home in its own databases.
+    let drops = !matches!(request.intent, Intent::Apply);
+    if drops {
+        // Services that left the file are destroyed too, and whether they hold data must be known. The monitoring login may have left
+        // something anywhere; a service is at home in its own databases.
         let concerns = |service: Option<ServiceName>| {
             let targets = request.targets;
             targets.is_empty()
                 || targets.contains(&Target::Monitoring)
                 || service.is_some_and(|service| targets.contains(&Target::Service(service)))
         };
-        for (name, database) in &shared?.databases {
+        for (name, database) in &shared.databases {
             if database.marker().is_some_and(|marker| concerns(marker.service)) {
                 databases.entry(name.clone()).or_default();
             }
         }
     }
-    let wanted = crate::postgres::Request { databases, sizes: !matches!(request.intent, Intent::Apply) };
+    let wanted = crate::postgres::Request { databases, sizes: drops };
     let progress = |progress: crate::postgres::Progress<'_>| {
         events(Event::Inspected { done: progress.done, total: progress.total });
     };
-    inspect(request.connect, &wanted, request.parallelism, &progress).await.map_err(ApplyError::Inspect)
+    inspect_inside(request.connect, shared, &wanted, request.parallelism, &progress).await.map_err(ApplyError::Inspect)
 }
 
 /// Reads the shared catalogs again. Databases that were worked on were read by the sessions that did it; the others stand.

@@ -16,6 +16,6 @@ pub mod tls;
 
 pub use connect::ConnectError;
 pub use conninfo::{ConnectOptions, Host, Resolved, Surroundings};
-pub use inspect::{InspectError, Progress, Request, inspect, inspect_contents, inspect_data_bytes, inspect_shared};
+pub use inspect::{InspectError, Progress, Request, inspect, inspect_contents, inspect_data_bytes, inspect_inside, inspect_shared};
 pub use lock::{Holder, LockError, RunLock, Scope};
 pub use session::{Notice, Session};

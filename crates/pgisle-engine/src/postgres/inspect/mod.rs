@@ -94,9 +94,22 @@ pub async fn inspect(
     let session = Session::connect(options).await?;
     let shared = inspect_shared(&session).await;
     session.close().await;
-    let inventory = shared?;
-    let contents = look_into_all(options, &inventory, request, parallelism, progress).await?;
-    Ok(Inventory { contents, ..inventory })
+    inspect_inside(options, shared?, request, parallelism, progress).await
+}
+
+/// The same, when the shared catalogs have been read already.
+///
+/// # Errors
+/// The server cannot be reached, or is lost.
+pub async fn inspect_inside(
+    options: &ConnectOptions,
+    shared: Inventory,
+    request: &Request,
+    parallelism: usize,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Inventory, InspectError> {
+    let contents = look_into_all(options, &shared, request, parallelism, progress).await?;
+    Ok(Inventory { contents, ..shared })
 }
 
 async fn look_into_all(
