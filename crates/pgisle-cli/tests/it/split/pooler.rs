@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::process::Child;
 
 use super::killed::{CUTTING, RETURNING, RUNNING};
-use super::stand::{CUTOVER, FINALIZE, NEW, OLD, ROLLBACK, SPEC, Stand, Traffic, assert_same, run_by};
+use super::stand::{CUTOVER, FINALIZE, FORGET, NEW, OLD, ROLLBACK, SPEC, Stand, Traffic, assert_same, run_by};
 use crate::bouncer::{Bouncer, free_port};
 use crate::faults::server::{continued, stopped_by};
 use crate::program::Place;
@@ -227,12 +227,12 @@ async fn a_run_whose_pgbouncer_is_killed_goes_on_or_goes_back() {
             front.assert_home(OLD, "following", &name).await;
             front.ends(ROLLBACK).await;
             // The alias leads to the service's own database again, which is empty.
-            front.ends(FINALIZE).await;
+            front.ends(FORGET).await;
         }
         front.strikes_both(run_by("stream"), stage).await;
         front.ends(ROLLBACK).await;
         front.assert_home(OLD, "returned", &format!("run, {stage}, rolled back")).await;
-        front.ends(FINALIZE).await;
+        front.ends(FORGET).await;
     }
     front.ends(run_by("copy")).await;
     front.ends(CUTOVER).await;

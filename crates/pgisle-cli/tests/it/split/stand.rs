@@ -36,7 +36,7 @@ pub(super) const CUTOVER: &[&str] = &["split", "cutover", "chat", "-auto-approve
 pub(super) const ROLLBACK: &[&str] = &["split", "rollback", "chat", "-auto-approve"];
 pub(super) const FINALIZE: &[&str] = &["split", "finalize", "chat", "-auto-approve"];
 /// `split finalize` although the service is there by its own login.
-const FORGET: &[&str] = &["split", "finalize", "chat", "-auto-approve", "-force"];
+pub(super) const FORGET: &[&str] = &["split", "finalize", "chat", "-auto-approve", "-force"];
 pub(super) const DROP: &[&str] = &["split", "finalize", "chat", "-auto-approve", "-drop"];
 
 /// `split run` by a strategy.
