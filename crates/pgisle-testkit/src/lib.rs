@@ -21,6 +21,7 @@ mod ledger;
 mod nursery;
 mod programs;
 mod report;
+mod s3;
 
 pub use certificate::{ClientCertificate, ServerCertificate, Tls};
 pub use cluster::{Builder, Cluster, SUPERUSER, ask};
@@ -28,6 +29,7 @@ pub use ledger::{Homes, Ledger, Watch, Writer};
 pub use pgisle_engine::local::Installation;
 pub use programs::{Programs, newer_loader, outdated};
 pub use report::{skipped, skipped_foreign};
+pub use s3::S3Server;
 pub use tokio_postgres::Config;
 
 /// All installations of PostgreSQL on this machine, best first.

@@ -24,7 +24,6 @@ mod recovery;
 mod reference;
 mod reload;
 mod restore;
-mod s3;
 mod serve;
 mod split;
 mod uploads;

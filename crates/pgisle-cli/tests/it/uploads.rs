@@ -5,7 +5,6 @@ use pgisle_testkit::{Cluster, skip};
 use crate::backup::files;
 use crate::cluster::{document, exit, project};
 use crate::program::Place;
-use crate::s3::Server;
 
 /// Kills a run at a stage of its upload.
 fn killed(place: Place, arguments: &[&str], stage: &str) -> Place {
@@ -16,7 +15,7 @@ fn killed(place: Place, arguments: &[&str], stage: &str) -> Place {
 
 #[tokio::test]
 async fn a_run_that_is_killed_while_it_uploads_leaves_no_part_for_long() {
-    let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
+    let Some(server) = pgisle_testkit::S3Server::start().await else { skip!("s3s-fs is not installed") };
     let cluster = Cluster::start().await;
     let mut place = project(&cluster).variable("PGISLE_VAR_backup_storage_path", "s3://bucket/some");
     for (name, value) in server.variables() {

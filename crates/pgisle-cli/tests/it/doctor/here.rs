@@ -6,8 +6,6 @@ use std::path::Path;
 use pgisle_engine::process::Invocation;
 use pgisle_testkit::Cluster;
 
-use crate::s3::Server;
-
 use super::{SPEC, applied, assert_well, check, checkup, exit, found, project, shell};
 
 fn open(path: &Path) {
@@ -114,7 +112,7 @@ async fn backups_that_have_no_place_or_no_room() {
 
 #[tokio::test]
 async fn a_store_that_is_away_or_keeps_us_out() {
-    let Some(store) = Server::start().await else { pgisle_testkit::skip!("s3s-fs is not installed") };
+    let Some(store) = pgisle_testkit::S3Server::start().await else { pgisle_testkit::skip!("s3s-fs is not installed") };
     let cluster = Cluster::start().await;
     let place = || {
         let place = project(&cluster).variable("PGISLE_VAR_backup_storage_path", "s3://bucket/backups");

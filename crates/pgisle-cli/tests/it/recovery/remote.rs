@@ -3,7 +3,6 @@
 use pgisle_testkit::skip;
 
 use super::site::Site;
-use crate::s3::Server;
 
 const IDENTITY: &str = "AGE-SECRET-KEY-1J0AK9AK44WVWT59KUTNH327M9Q9HDFXX3K5KHQ4Q00F6R7CY9NKSCC6CR5";
 const SETTINGS: &str = "backup_storage_path = \"s3://bucket/some\"
@@ -12,7 +11,7 @@ backup_recipients = [\"age10dcr2hpugw9yffjq6yue706eny6d49qtxrpuztrqw2w6gsdu0qlsu
 
 #[tokio::test]
 async fn a_service_goes_back_from_an_encrypted_archive_in_s3() {
-    let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
+    let Some(server) = pgisle_testkit::S3Server::start().await else { skip!("s3s-fs is not installed") };
     let variables = server.variables();
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
     let mut site = Site::with(None, SETTINGS, &variables).await;

@@ -197,9 +197,9 @@ async fn what_others_put_there_counts_too() {
 
 #[tokio::test]
 async fn the_archive_is_in_s3_too() {
-    let Some(server) = super::s3::Server::start().await else { skip!("s3s-fs is not installed") };
+    let Some(server) = pgisle_testkit::S3Server::start().await else { skip!("s3s-fs is not installed") };
     let mut site = Site::new().await;
-    site.store = server.open();
+    site.store = super::s3::open(&server);
     let path = site.segment().await;
     assert!(site.archive(&path, &[]).await.unwrap().is_new);
     assert!(!site.archive(&path, &[]).await.unwrap().is_new);

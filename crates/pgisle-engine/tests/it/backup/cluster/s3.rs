@@ -3,16 +3,16 @@
 use pgisle_engine::backup::{BackupError, cluster};
 use pgisle_testkit::skip;
 
-use super::super::s3::Server;
+use super::super::s3::open;
 use super::super::site::{ONE, Site, files};
 use super::{create, list, revive};
 
 #[tokio::test]
 async fn a_cluster_comes_back_from_s3() {
-    let Some(server) = Server::start().await else { skip!("s3s-fs is not installed") };
+    let Some(server) = pgisle_testkit::S3Server::start().await else { skip!("s3s-fs is not installed") };
     let mut site = Site::new(ONE).await;
     site.fill("users", "CREATE TABLE t AS SELECT g FROM generate_series(1, 1000) AS g").await;
-    site.store = server.open();
+    site.store = open(&server);
     let backup = create(&site).await;
     assert_eq!(list(&site).await.backups.as_slice(), std::slice::from_ref(&backup));
     let revived = revive(&site, &backup).await;

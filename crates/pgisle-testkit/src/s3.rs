@@ -1,4 +1,4 @@
-//! A server that speaks S3.
+//! A server that speaks S3, for the tests of stores.
 
 use std::path::Path;
 use std::process::Child;
@@ -9,21 +9,29 @@ use pgisle_engine::local::server::free_port;
 use pgisle_engine::process::Invocation;
 use tempfile::TempDir;
 
-/// A server that speaks S3, with one bucket.
-pub(crate) struct Server {
+const KEY: &str = "pgisle";
+const SECRET: &str = "only-for-tests";
+
+/// A server that speaks S3, with one bucket, `bucket`.
+#[derive(Debug)]
+pub struct S3Server {
     child: Child,
     port: u16,
     folder: TempDir,
 }
 
-impl Server {
-    pub(crate) async fn start() -> Option<Self> {
+impl S3Server {
+    /// Starts one; none when `s3s-fs` is not installed.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start() -> Option<Self> {
         let program = find_program("s3s-fs")?;
-        let (folder, port) = (TempDir::new().unwrap(), free_port().unwrap());
-        std::fs::create_dir(folder.path().join("bucket")).unwrap();
+        let (folder, port) = (TempDir::new().expect("a folder"), free_port().unwrap_or_else(|error| panic!("{error}")));
+        std::fs::create_dir(folder.path().join("bucket")).expect("a bucket");
         let server = Invocation::new(program).arguments(["--host", "127.0.0.1", "--port", &port.to_string()]);
-        let server = server.arguments(["--access-key", "pgisle", "--secret-key", "only-for-tests"]).argument(folder.path());
-        let child = server.clean_environment().start(&folder.path().join("server.log")).unwrap();
+        let server = server.arguments(["--access-key", KEY, "--secret-key", SECRET]).argument(folder.path());
+        let child = server.clean_environment().start(&folder.path().join("server.log")).unwrap_or_else(|error| panic!("{error}"));
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(10), "the S3 server does not come up");
@@ -33,28 +41,34 @@ impl Server {
     }
 
     /// What must be in the environment of whoever uses it.
-    pub(crate) fn variables(&self) -> [(&'static str, String); 4] {
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, String); 4] {
         [
             ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
-            ("AWS_ACCESS_KEY_ID", "pgisle".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "only-for-tests".to_owned()),
+            ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
         ]
     }
 
     /// Where it keeps its objects, as plain files.
-    pub(crate) fn folder(&self) -> &Path {
+    #[must_use]
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Its own files that hold parts of uploads, or say that there are uploads.
-    pub(crate) fn parts(&self) -> usize {
-        let entries = std::fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    ///
+    /// # Panics
+    /// When its folder cannot be read.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        let entries = self.folder().read_dir().expect("its folder").map(|entry| entry.expect("a name").file_name());
         entries.filter(|name| name.to_string_lossy().starts_with(".upload")).count()
     }
 }
 
-impl Drop for Server {
+impl Drop for S3Server {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
