@@ -5,7 +5,7 @@
 //! table whose data does not come, data that nobody listed, a number that is none.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use super::content::{Content, LargeObjects, RowReader, RowSum, SequenceContent, TableContent, large_object_row};
 
@@ -21,6 +21,10 @@ const ENTRIES_MAX: i64 = 50_000_000;
 /// How an entry says that it comes behind the data (`teSection` in `pg_backup.h`).
 const SECTION_POST_DATA: i64 = 4;
 
+/// How an entry says that it knows where in the file its data is (`K_OFFSET_POS_SET` in `pg_backup_archiver.h`), and that it does not.
+const OFFSET_SET: u8 = 2;
+const OFFSET_NOT_SET: u8 = 1;
+
 /// Rows are handed on in pieces of about this many bytes: large enough that the cost of each does not matter.
 const PIECE_BYTES: usize = 1 << 18;
 
@@ -33,6 +37,9 @@ pub enum ArchiveError {
     /// The stream broke, or ended too early.
     #[error("the archive cannot be read to its end")]
     Read(#[source] io::Error),
+    /// Who was to get it takes no more.
+    #[error("the archive cannot be handed on")]
+    Write(#[source] io::Error),
     /// It is something else.
     #[error("it is not an archive of pg_dump's custom format")]
     Magic,
@@ -96,7 +103,17 @@ pub struct Archive {
 /// # Errors
 /// See [`ArchiveError`].
 pub fn read(input: impl Read) -> Result<Archive, ArchiveError> {
-    let mut reader = Reader::new(input);
+    rewrite(input, io::sink())
+}
+
+/// Reads an archive to its end and hands the same archive on, with the rows of its tables in large pieces. `pg_dump` makes a piece of
+/// each row, and says its length in five bytes that no compression makes less than one or two of: a twentieth of what is kept. Hand in
+/// something that is buffered on both sides.
+///
+/// # Errors
+/// See [`ArchiveError`].
+pub fn rewrite(input: impl Read, output: impl Write) -> Result<Archive, ArchiveError> {
+    let mut reader = Reader::new(input, output);
     let head = reader.head()?;
     if head.is_compressed {
         return Err(ArchiveError::Compressed);
@@ -112,7 +129,7 @@ pub fn read(input: impl Read) -> Result<Archive, ArchiveError> {
 /// # Errors
 /// See [`ArchiveError`].
 pub fn read_entries(input: impl Read) -> Result<Listing, ArchiveError> {
-    let mut reader = Reader::new(input);
+    let mut reader = Reader::new(input, io::sink());
     let head = reader.head()?;
     let entries = reader.entries()?;
     Ok(Listing { head, version: reader.version, entries })
@@ -124,7 +141,7 @@ pub fn read_entries(input: impl Read) -> Result<Listing, ArchiveError> {
 /// # Errors
 /// See [`ArchiveError`].
 pub fn read_rows(input: impl Read, hand_on: &mut dyn FnMut(&Entry, Vec<u8>) -> bool) -> Result<Option<Vec<Entry>>, ArchiveError> {
-    let mut reader = Reader::new(input);
+    let mut reader = Reader::new(input, io::sink());
     if reader.head()?.is_compressed {
         return Err(ArchiveError::Compressed);
     }
@@ -156,8 +173,10 @@ pub struct Head {
     pub dump_version: String,
 }
 
-struct Reader<R> {
+/// Hands on all that it reads, but the pieces of data, which [`Reader::put_piece`] hands on.
+struct Reader<R, W> {
     input: R,
+    output: W,
     integer_bytes: usize,
     offset_bytes: usize,
     version: (u8, u8),
@@ -167,14 +186,24 @@ fn damaged(what: impl Into<String>) -> ArchiveError {
     ArchiveError::Damaged(what.into())
 }
 
-impl<R: Read> Reader<R> {
-    fn new(input: R) -> Self {
-        Self { input, integer_bytes: 4, offset_bytes: 8, version: (0, 0) }
+impl<R: Read, W: Write> Reader<R, W> {
+    fn new(input: R, output: W) -> Self {
+        Self { input, output, integer_bytes: 4, offset_bytes: 8, version: (0, 0) }
+    }
+
+    fn take_bytes<const N: usize>(&mut self) -> Result<[u8; N], ArchiveError> {
+        let mut bytes = [0; N];
+        self.input.read_exact(&mut bytes).map_err(ArchiveError::Read)?;
+        Ok(bytes)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        self.output.write_all(bytes).map_err(ArchiveError::Write)
     }
 
     fn bytes<const N: usize>(&mut self) -> Result<[u8; N], ArchiveError> {
-        let mut bytes = [0; N];
-        self.input.read_exact(&mut bytes).map_err(ArchiveError::Read)?;
+        let bytes = self.take_bytes()?;
+        self.put(&bytes)?;
         Ok(bytes)
     }
 
@@ -188,7 +217,10 @@ impl<R: Read> Reader<R> {
         loop {
             match self.input.read(&mut byte) {
                 Ok(0) => return Ok(None),
-                Ok(_) => return Ok(Some(byte[0])),
+                Ok(_) => {
+                    self.put(&byte)?;
+                    return Ok(Some(byte[0]));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(ArchiveError::Read(error)),
             }
@@ -197,16 +229,26 @@ impl<R: Read> Reader<R> {
 
     /// A sign, then the number, the least byte first.
     fn integer(&mut self) -> Result<i64, ArchiveError> {
-        let negative = match self.byte()? {
-            0 => false,
-            1 => true,
-            other => return Err(damaged(format!("a number has the sign {other}"))),
-        };
-        let mut number = 0_i64;
-        for place in 0..self.integer_bytes {
-            number |= i64::from(self.byte()?) << (8 * place);
+        let number = self.take_integer()?;
+        self.put_integer(number)?;
+        Ok(number)
+    }
+
+    fn take_integer(&mut self) -> Result<i64, ArchiveError> {
+        let [sign] = self.take_bytes()?;
+        if sign > 1 {
+            return Err(damaged(format!("a number has the sign {sign}")));
         }
-        Ok(if negative { -number } else { number })
+        let mut bytes = [0; 8];
+        self.input.read_exact(&mut bytes[..self.integer_bytes]).map_err(ArchiveError::Read)?;
+        let number = i64::from_le_bytes(bytes);
+        Ok(if sign == 1 { number.wrapping_neg() } else { number })
+    }
+
+    fn put_integer(&mut self, number: i64) -> Result<(), ArchiveError> {
+        let mut bytes = [u8::from(number < 0); 9];
+        bytes[1..].copy_from_slice(&number.unsigned_abs().to_le_bytes());
+        self.output.write_all(&bytes[..=self.integer_bytes]).map_err(ArchiveError::Write)
     }
 
     fn text(&mut self) -> Result<Option<String>, ArchiveError> {
@@ -220,6 +262,7 @@ impl<R: Read> Reader<R> {
         if bytes.len() < length {
             return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
         }
+        self.put(&bytes)?;
         // Names are in the database's encoding, which pgisle always makes UTF8; others are shown as well as can be.
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
@@ -234,6 +277,7 @@ impl<R: Read> Reader<R> {
         if magic != MAGIC {
             return Err(ArchiveError::Magic);
         }
+        self.put(&magic)?;
         let [major, minor, _revision, integer_bytes, offset_bytes, format] = self.bytes()?;
         if major != 1 || !(12..=16).contains(&minor) {
             return Err(ArchiveError::Version(major, minor));
@@ -285,7 +329,9 @@ impl<R: Read> Reader<R> {
         while let Some(number) = self.text()? {
             dependencies.push(number.parse().map_err(|_| damaged(format!("a dependency of {tag} is no number")))?);
         }
-        let _state = self.byte()?;
+        // The data will be elsewhere. `pg_restore` then looks for it, as it does in what came through a pipe.
+        let [state] = self.take_bytes()?;
+        self.put(&[if state == OFFSET_SET { OFFSET_NOT_SET } else { state }])?;
         for _ in 0..self.offset_bytes {
             self.byte()?;
         }
@@ -376,10 +422,17 @@ impl<R: Read> Reader<R> {
 
     fn rows(&mut self, entry: &Entry) -> Result<RowSum, ArchiveError> {
         let mut rows = RowReader::default();
-        let mut piece = Vec::new();
-        while self.piece(&mut piece)? {
-            rows.feed(&piece);
+        let mut pieces = Vec::with_capacity(2 * PIECE_BYTES);
+        let mut is_more = true;
+        while is_more {
+            is_more = self.add_piece(&mut pieces)?;
+            if pieces.len() >= PIECE_BYTES || !(is_more || pieces.is_empty()) {
+                rows.feed(&pieces);
+                self.put_piece(&pieces)?;
+                pieces.clear();
+            }
         }
+        self.put_piece(&[])?;
         if !rows.has_ended() {
             return Err(damaged(format!("the data of {} has no end", entry.tag)));
         }
@@ -396,8 +449,10 @@ impl<R: Read> Reader<R> {
             };
             let mut object = Vec::new();
             while self.piece(&mut piece)? {
+                self.put_piece(&piece)?;
                 object.extend_from_slice(&piece);
             }
+            self.put_piece(&[])?;
             bytes += object.len() as u64;
             sum.add(&large_object_row(oid, &object));
         }
@@ -411,14 +466,27 @@ impl<R: Read> Reader<R> {
 
     /// Adds the next piece of a block to what is there; false at the block's end.
     fn add_piece(&mut self, pieces: &mut Vec<u8>) -> Result<bool, ArchiveError> {
-        let length = self.integer()?;
+        let length = self.take_integer()?;
         let length = usize::try_from(length).map_err(|_| damaged(format!("a piece of {length} bytes")))?;
         let before = pieces.len();
-        self.input.by_ref().take(length as u64).read_to_end(pieces).map_err(ArchiveError::Read)?;
-        if pieces.len() - before < length {
-            return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
+        if length <= PIECE_BYTES {
+            pieces.resize(before + length, 0);
+            self.input.read_exact(&mut pieces[before..]).map_err(ArchiveError::Read)?;
+        } else {
+            // What a damaged archive says is not believed before it comes.
+            self.input.by_ref().take(length as u64).read_to_end(pieces).map_err(ArchiveError::Read)?;
+            if pieces.len() - before < length {
+                return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
+            }
         }
         Ok(length > 0)
+    }
+
+    /// An empty piece is a block's end.
+    fn put_piece(&mut self, piece: &[u8]) -> Result<(), ArchiveError> {
+        let length = i64::try_from(piece.len()).map_err(|_| damaged("a piece that is too long"))?;
+        self.put_integer(length)?;
+        self.put(piece)
     }
 }
 

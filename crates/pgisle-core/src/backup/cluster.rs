@@ -215,7 +215,7 @@ mod tests {
             bytes: 1,
             sha256: String::new(),
             raw_bytes: 1,
-            raw_sha256: String::new(),
+            raw_sha256: None,
             compression: Compression::Zstd,
             is_encrypted: false,
         }

@@ -115,8 +115,10 @@ pub struct StoredObject {
     pub sha256: String,
     /// The bytes before compression and encryption.
     pub raw_bytes: u64,
-    /// Their SHA-256.
-    pub raw_sha256: String,
+    /// Their SHA-256, where something else is compared with them: a segment of the write-ahead log with the server's. Otherwise what
+    /// is stored has a SHA-256, and the compression a checksum of its own, that it gives back what it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_sha256: Option<String>,
     /// How it is compressed.
     pub compression: Compression,
     /// Whether it is encrypted by `age`, over the compression.

@@ -75,7 +75,7 @@ impl Object<'_> {
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Depth, BackupError> {
         let opened = match self.open(store, identities).await {
-            Ok(reader) => Opened::Decoded(reader),
+            Ok(reader) => Opened::Decoded(Box::new(reader)),
             // The machine that makes backups need not be able to read them.
             Err(BackupError::KeyMissing { .. } | BackupError::KeyWrong { .. }) => Opened::Stored(store.reader(&self.key()?).await?),
             Err(error) => return Err(error),
@@ -84,7 +84,7 @@ impl Object<'_> {
         let abandoned = Abandoned::default();
         let (counter, flag, object) = (Arc::clone(&passed), Arc::clone(&abandoned.0), self.stored.clone());
         let mut work = tokio::task::spawn_blocking(move || match opened {
-            Opened::Decoded(reader) => decoded(reader, &counter, &flag),
+            Opened::Decoded(reader) => decoded(*reader, &counter, &flag),
             Opened::Stored(reader) => stored(reader, &object, &counter, &flag),
         });
         let result = loop {
@@ -105,7 +105,7 @@ impl Object<'_> {
 }
 
 enum Opened {
-    Decoded(DataReader),
+    Decoded(Box<DataReader>),
     Stored(super::store::Reader),
 }
 

@@ -43,7 +43,8 @@ pub struct DataReader {
     decoder: Box<dyn Read + Send>,
     expected: StoredObject,
     stored: Arc<Mutex<Passed>>,
-    raw: Checksum,
+    /// Where the manifest has one.
+    raw: Option<Checksum>,
     raw_bytes: u64,
     /// Set once all has been checked.
     is_proved: bool,
@@ -107,7 +108,8 @@ impl DataReader {
             Compression::Zstd => Box::new(zstd::Decoder::new(input)?),
             Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, input))),
         };
-        Ok(Self { decoder, expected: object.clone(), stored, raw: Checksum::default(), raw_bytes: 0, is_proved: false })
+        let raw = object.raw_sha256.is_some().then(Checksum::default);
+        Ok(Self { decoder, expected: object.clone(), stored, raw, raw_bytes: 0, is_proved: false })
     }
 
     /// Bytes that have come from the store so far.
@@ -154,7 +156,7 @@ impl DataReader {
         if checksum != *sha256 {
             return wrong(DataError::Checksum);
         }
-        if self.raw_bytes != *raw_bytes || self.raw.clone().finish() != *raw_sha256 {
+        if self.raw_bytes != *raw_bytes || self.raw.clone().map(Checksum::finish) != *raw_sha256 {
             return wrong(DataError::Raw { expected: *raw_bytes, found: self.raw_bytes });
         }
         self.is_proved = true;
@@ -175,7 +177,9 @@ impl Read for DataReader {
         if count == 0 {
             self.check()?;
         }
-        self.raw.feed(&buffer[..count]);
+        if let Some(raw) = &mut self.raw {
+            raw.feed(&buffer[..count]);
+        }
         self.raw_bytes += count as u64;
         Ok(count)
     }

@@ -17,7 +17,7 @@ use super::catalog::{self, ClusterBackup, ClusterListing, folder};
 use super::preflight::{Facts, clock, keep_log, let_log_go};
 use crate::backup::catalog::{MANIFEST, Proof};
 use crate::backup::create::dump::{Leashes, SECOND_WAIT, flatten, random, recipients, sentence};
-use crate::backup::create::pipeline::{Gauge, Pour, PourError, Poured, pack, pour};
+use crate::backup::create::pipeline::{Gauge, Pour, PourError, Poured, as_it_is, pack, pour};
 use crate::backup::create::{Event, Events, SPACE_MARGIN_BYTES, Watch, tools_diagnostic};
 use crate::backup::error::BackupError;
 use crate::backup::store::{BackupStore, Key, Writer, chain};
@@ -308,7 +308,7 @@ async fn stream<T: Send + 'static, E: std::error::Error + Send + Sync + 'static>
     fault::stage("cluster.copying");
     let gauge = Arc::clone(gauge);
     let job = Pour { dump, output, script: None, writer, compression: Compression::Zstd, recipients, threads: run.threads, gauge };
-    let poured = flatten(tokio::task::spawn_blocking(move || pour(job, parse)).await);
+    let poured = flatten(tokio::task::spawn_blocking(move || pour(job, as_it_is(parse))).await);
     drop(leash);
     let fed = match feeder {
         // It has ended: the program that it feeds has.

@@ -111,7 +111,7 @@ async fn write(
         store.writer(key, snapshot.database_bytes, run.cluster.as_deref()).await.map_err(|error| about(error.diagnostic()))?;
     let (job, leash) = start(run, subject, snapshot, writer, recipients, gauge).map_err(|error| about(pour_diagnostic(&error)))?;
     fault::stage("backup.dumping");
-    let pouring = tokio::task::spawn_blocking(move || pour(job, |input| archive::read(input)));
+    let pouring = tokio::task::spawn_blocking(move || pour(job, |input, output| archive::rewrite(input, output)));
     // Dropped with this future, so that an interrupted run leaves neither pg_dump nor its output.
     let mut leash = Some(leash);
     let counting = std::pin::pin!(snapshot.count());

@@ -1,6 +1,6 @@
 //! From a program's pipe to the store: read once, understood, compressed, encrypted, hashed and written, each on a thread of its own.
 
-use std::io::{self, PipeWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, PipeWriter, Read, Write};
 use std::process::ChildStdout;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,14 +21,18 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Pieces that may wait between two threads: enough for an uneven pace, little enough for a small machine.
 const PIECES_WAITING: usize = 8;
 
-/// zstd's level. Measured on 178 MB of rows as `examples/link` has them, one thread, with the shortest match below: 60.7 MB in 1.9 s
-/// of processor time, where `gzip -6` needs 7.9 s for 61.2 MB of the same database as a script. Level 3 as it is makes 64.8 MB in
-/// 1.1 s, and level 4 makes 62.7 MB in 1.6 s: quicker, and larger than gzip's. An archive begins at a loss of a twentieth against a
-/// script, because it says the length of each row.
-const ZSTD_LEVEL: i32 = 5;
+/// How zstd looks for matches: as on level 3, with tables of twice the size. Measured with its own program on one thread, on 166 MB of
+/// rows as `examples/link` has them: 59.2 MB in 1.7 s of processor time, where `gzip -6` needs 11.3 s for 60.2 MB. With the shortest
+/// match below, level 3 as it is makes 60.5 MB in 1.5 s, level 4 makes 58.8 MB in 2.1 s, and level 5 makes 56.8 MB in 2.6 s. That
+/// `pg_dump` says the length of each row would be a loss of a twentieth: [`archive::rewrite`] takes it away.
+///
+/// [`archive::rewrite`]: pgisle_core::backup::archive::rewrite
+const ZSTD_LEVEL: i32 = 3;
+const ZSTD_HASH_LOG: u32 = 18;
+const ZSTD_CHAIN_LOG: u32 = 17;
 
 /// The shortest match that is looked for. In rows, what is equal for four or five bytes is mostly digits of numbers, times and keys
-/// that are random otherwise, and a reference to them costs more than it saves: without this, level 5 makes 61.8 MB.
+/// that are random otherwise, and a reference to them costs more than it saves.
 const ZSTD_MATCH_BYTES: u32 = 6;
 
 /// How far a dump is. Written by the threads, read by whoever watches.
@@ -83,19 +87,18 @@ pub(in crate::backup) struct Poured<T> {
     pub(in crate::backup) bytes: u64,
     pub(in crate::backup) sha256: String,
     pub(in crate::backup) raw_bytes: u64,
-    pub(in crate::backup) raw_sha256: String,
 }
 
 impl<T> Poured<T> {
     /// The object as a manifest describes it.
     pub(in crate::backup) fn object(&self, name: &str, compression: Compression, is_encrypted: bool) -> StoredObject {
-        let Self { content: _, bytes, sha256, raw_bytes, raw_sha256 } = self;
+        let Self { content: _, bytes, sha256, raw_bytes } = self;
         StoredObject {
             name: name.to_owned(),
             bytes: *bytes,
             sha256: sha256.clone(),
             raw_bytes: *raw_bytes,
-            raw_sha256: raw_sha256.clone(),
+            raw_sha256: None,
             compression,
             is_encrypted,
         }
@@ -119,44 +122,79 @@ pub(in crate::backup) enum PourError {
     Process(#[source] io::Error),
 }
 
-/// Runs a dump to its end. Blocks. `parse` reads all of it and says whether it is whole. The object is in its place only when every
-/// part has said that all is well.
-pub(in crate::backup) fn pour<T: Send, E: std::error::Error + Send + Sync + 'static>(
+/// Runs a dump to its end. Blocks. `parse` reads all of it, hands on what is to be kept, and says whether it is whole. The object is in
+/// its place only when every part has said that all is well.
+pub(in crate::backup) fn pour<T, E: std::error::Error + Send + Sync + 'static>(
     pour: Pour,
-    parse: impl FnOnce(&mut dyn Read) -> Result<T, E> + Send,
+    parse: impl FnOnce(&mut dyn Read, &mut dyn Write) -> Result<T, E>,
 ) -> Result<Poured<T>, PourError> {
-    let Pour { dump, mut output, script, writer, compression, recipients, threads, gauge } = pour;
-    let (restore, mut sink, source) = match script {
+    let Pour { dump, output, script, writer, compression, recipients, threads, gauge } = pour;
+    let (restore, outlet, source) = match script {
         None => {
             let (sender, receiver) = sync_channel(PIECES_WAITING);
-            (None, Sink::Channel(sender), Source::Channel(PieceReader::new(receiver)))
+            (None, Outlet::Channel(sender), Source::Channel(PieceReader::new(receiver)))
         }
-        Some(Script { restore, input, output }) => (Some(restore), Sink::Pipe(input), Source::Pipe(output)),
+        Some(Script { restore, input, output }) => (Some(restore), Outlet::Pipe(input), Source::Pipe(output)),
     };
     let packer = Packer { writer: Passing::new(writer, Arc::clone(&gauge)), compression, recipients, threads };
-    let (to_parser, pieces) = sync_channel::<Piece>(PIECES_WAITING);
-    let (read, parsed, packed) = scope(|scope| {
-        let parser = Builder::new().name("backup-parser".into()).spawn_scoped(scope, || {
-            let mut reader = PieceReader::new(pieces);
-            parse(&mut reader)
-        });
+    let mut output = Output { pipe: BufReader::with_capacity(PIECE_BYTES, output), has_ended: false };
+    let (parsed, packed) = scope(|scope| {
         let packer = Builder::new().name("backup-packer".into()).spawn_scoped(scope, || packer.pack(source));
-        let read = fan_out(&mut output, &to_parser, &mut sink, &gauge);
-        drop((to_parser, sink));
-        (read, join(parser), join(packer).map_err(PackError::Process).flatten())
+        let mut sink = BufWriter::with_capacity(PIECE_BYTES, Sink { outlet, gauge: &gauge });
+        let parsed = parse(&mut output, &mut sink).map_err(|error| PourError::Content(error.into()));
+        let parsed = parsed.and_then(|content| {
+            // What follows behind the end, such as a tar's padding.
+            io::copy(&mut output, &mut sink).and_then(|_| sink.flush()).map_err(PourError::Process)?;
+            Ok(content)
+        });
+        // Without what it still holds, which after an error nobody waits for.
+        drop(sink.into_parts());
+        (parsed, join(packer).map_err(PackError::Process).flatten())
     });
-    let is_read = read.map_err(PourError::Process)?;
     // The store's failure is the cause of everything that follows it.
     if let Err(PackError::Store(error)) = packed {
         return Err(error.into());
     }
-    if is_read {
+    if output.has_ended {
         // The programs' own account of what went wrong says more than that the archive ends too early.
         dump.wait()?;
     }
     restore.map_or(Ok(()), Streaming::wait)?;
-    let content = parsed.map_err(PourError::Process)?.map_err(|error| PourError::Content(error.into()))?;
-    packed?.finish(content)
+    packed.map_err(PourError::from).and_then(|packed| packed.finish(parsed?))
+}
+
+/// Has all of a dump kept as it is, while `parse` reads it.
+pub(in crate::backup) fn as_it_is<T, E>(
+    parse: impl FnOnce(&mut dyn Read) -> Result<T, E>,
+) -> impl FnOnce(&mut dyn Read, &mut dyn Write) -> Result<T, E> {
+    move |input, output| parse(&mut Tee { input, output })
+}
+
+struct Tee<'a> {
+    input: &'a mut dyn Read,
+    output: &'a mut dyn Write,
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        self.output.write_all(&buffer[..count])?;
+        Ok(count)
+    }
+}
+
+/// A program's output, and whether it has come to its end, which it only does when the program has ended.
+struct Output {
+    pipe: BufReader<ChildStdout>,
+    has_ended: bool,
+}
+
+impl Read for Output {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.pipe.read(buffer)?;
+        self.has_ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
 }
 
 /// Puts into the store what is in memory already. Blocks.
@@ -178,12 +216,34 @@ where
     thread?.join().map_err(|_| io::Error::other("a thread has panicked"))
 }
 
-type Piece = Arc<Vec<u8>>;
-
-/// Where the dump goes besides the parser.
-enum Sink {
-    Channel(SyncSender<Piece>),
+/// Where the dump goes from the parser.
+enum Outlet {
+    Channel(SyncSender<Vec<u8>>),
     Pipe(PipeWriter),
+}
+
+/// Counts what the parser hands on. That nobody takes it any more is an error, whose cause whoever has ended knows.
+struct Sink<'a> {
+    outlet: Outlet,
+    gauge: &'a Gauge,
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = match &mut self.outlet {
+            Outlet::Channel(sender) => {
+                sender.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+                bytes.len()
+            }
+            Outlet::Pipe(pipe) => pipe.write(bytes)?,
+        };
+        self.gauge.raw.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Where the packer gets it from.
@@ -203,36 +263,16 @@ impl Read for Source {
     }
 }
 
-/// Reads the dump to its end, or until one of the others has ended, which it only does by an error. True at the end.
-fn fan_out(output: &mut ChildStdout, parser: &SyncSender<Piece>, sink: &mut Sink, gauge: &Gauge) -> io::Result<bool> {
-    loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        output.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
-        if piece.is_empty() {
-            return Ok(true);
-        }
-        gauge.raw.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        let piece = Arc::new(piece);
-        let is_wanted = match sink {
-            Sink::Channel(sender) => sender.send(Arc::clone(&piece)).is_ok(),
-            Sink::Pipe(pipe) => pipe.write_all(&piece).is_ok(),
-        };
-        if !is_wanted || parser.send(piece).is_err() {
-            return Ok(false);
-        }
-    }
-}
-
 /// Reads pieces as one stream.
 struct PieceReader {
-    pieces: Receiver<Piece>,
-    piece: Piece,
+    pieces: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
     place: usize,
 }
 
 impl PieceReader {
-    fn new(pieces: Receiver<Piece>) -> Self {
-        Self { pieces, piece: Piece::default(), place: 0 }
+    fn new(pieces: Receiver<Vec<u8>>) -> Self {
+        Self { pieces, piece: Vec::new(), place: 0 }
     }
 }
 
@@ -262,16 +302,15 @@ struct Packer {
 struct Packed {
     output: Passing,
     raw_bytes: u64,
-    raw_sha256: String,
 }
 
 impl Packed {
     /// Puts the object in its place.
     fn finish<T>(self, content: T) -> Result<Poured<T>, PourError> {
-        let Self { output, raw_bytes, raw_sha256 } = self;
+        let Self { output, raw_bytes } = self;
         let Passing { writer, checksum, bytes, .. } = output;
         writer.finish()?;
-        Ok(Poured { content, bytes, sha256: checksum.finish(), raw_bytes, raw_sha256 })
+        Ok(Poured { content, bytes, sha256: checksum.finish(), raw_bytes })
     }
 }
 
@@ -293,7 +332,7 @@ impl Packer {
     fn pack(self, input: Source) -> Result<Packed, PackError> {
         let Self { writer, compression, recipients, threads } = self;
         let mut writer = writer;
-        let mut raw = Raw { input, checksum: Checksum::default(), bytes: 0 };
+        let mut raw = Raw { input, bytes: 0 };
         let result = match &recipients {
             None => compress(&mut raw, &mut writer, compression, threads),
             Some(recipients) => recipients.wrap(&mut writer).and_then(|mut sealed| {
@@ -302,7 +341,7 @@ impl Packer {
             }),
         };
         match (result, writer.failure.take()) {
-            (Ok(()), _) => Ok(Packed { output: writer, raw_bytes: raw.bytes, raw_sha256: raw.checksum.finish() }),
+            (Ok(()), _) => Ok(Packed { output: writer, raw_bytes: raw.bytes }),
             (Err(_), Some(failure)) => Err(PackError::Store(writer.writer.failed(failure))),
             (Err(error), None) => Err(PackError::Process(error)),
         }
@@ -313,7 +352,11 @@ fn compress(raw: &mut Raw, output: &mut dyn Write, compression: Compression, thr
     match compression {
         Compression::Zstd => {
             let mut encoder = zstd::Encoder::new(output, ZSTD_LEVEL)?;
-            encoder.set_parameter(CParameter::MinMatch(ZSTD_MATCH_BYTES))?;
+            for parameter in
+                [CParameter::HashLog(ZSTD_HASH_LOG), CParameter::ChainLog(ZSTD_CHAIN_LOG), CParameter::MinMatch(ZSTD_MATCH_BYTES)]
+            {
+                encoder.set_parameter(parameter)?;
+            }
             // So that `zstd -t` tells damage without the manifest.
             encoder.include_checksum(true)?;
             encoder.multithread(threads)?;
@@ -331,7 +374,6 @@ fn compress(raw: &mut Raw, output: &mut dyn Write, compression: Compression, thr
 /// What goes into the compression.
 struct Raw {
     input: Source,
-    checksum: Checksum,
     bytes: u64,
 }
 
@@ -345,7 +387,6 @@ impl Raw {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            self.checksum.feed(&buffer[..count]);
             self.bytes += count as u64;
             output.write_all(&buffer[..count])?;
         }

@@ -54,7 +54,7 @@ pub async fn archive(store: &BackupStore, path: &Path, recipients: &[String]) ->
     let (file, examined) = blocking(name, move || examine(&source)).await?;
     let there = seal(store, name).await?;
     if let Some(there) = &there {
-        if (there.data.raw_bytes, &there.data.raw_sha256) != (examined.bytes, &examined.sha256) {
+        if (there.data.raw_bytes, there.data.raw_sha256.as_ref()) != (examined.bytes, Some(&examined.sha256)) {
             return Err(WalError::Conflict { name, location: store.location() });
         }
         if is_whole(store, name, &there.data).await? {
@@ -66,7 +66,7 @@ pub async fn archive(store: &BackupStore, path: &Path, recipients: &[String]) ->
     // Under no lock: several servers may archive at once.
     let writer = store.writer(&object, examined.bytes, None).await?;
     let packed = blocking(name, move || pack(name, file, writer, recipients.as_ref())).await?;
-    if (packed.raw_bytes, &packed.raw_sha256) != (examined.bytes, &examined.sha256) {
+    if (packed.raw_bytes, packed.raw_sha256.as_ref()) != (examined.bytes, Some(&examined.sha256)) {
         return Err(WalError::Content { name, reason: "it changed while it was read".to_owned() });
     }
     fault::stage("wal.data");
@@ -207,7 +207,7 @@ fn pack(name: WalName, mut file: File, writer: Writer, recipients: Option<&Recip
         bytes,
         sha256: stored.finish(),
         raw_bytes,
-        raw_sha256,
+        raw_sha256: Some(raw_sha256),
         compression: Compression::Zstd,
         is_encrypted: recipients.is_some(),
     })

@@ -74,6 +74,47 @@ async fn the_content_of_a_dump_is_the_databases() {
     }
 }
 
+/// Every version's `pg_restore` reads what pgisle has rewritten, on one connection and on two.
+#[tokio::test]
+async fn a_rewritten_archive_is_the_same_to_pg_restore() {
+    for major in pgisle_testkit::majors().await {
+        let cluster = Cluster::builder().major(major).start().await;
+        cluster.psql("CREATE DATABASE nasty TEMPLATE template0 ENCODING 'UTF8'").await;
+        cluster.psql_in("nasty", NASTY).await;
+        // In a file, pg_dump says where each table's data begins, which is elsewhere then.
+        let folder = tempfile::tempdir().unwrap();
+        let (path, rewritten_path) = (folder.path().join("dump"), folder.path().join("rewritten"));
+        let run = async |program: &str, arguments: &[&str], last: String| {
+            let program = cluster.installation().invocation(program).arguments(arguments.iter().copied());
+            let program =
+                program.arguments(["-h"]).argument(cluster.socket_dir()).argument("-p").argument(cluster.port().to_string());
+            let program = program.arguments(["-U", cluster.superuser()]).argument(last);
+            program.secret_environment("PGPASSWORD", &Secret::new(cluster.password())).run().await.unwrap();
+        };
+        run("pg_dump", &["-Fc", "-Z0", "-d", "nasty"], format!("--file={}", path.display())).await;
+        let dumped = std::fs::read(&path).unwrap();
+        let mut rewritten = Vec::new();
+        let archive = archive::rewrite(dumped.as_slice(), &mut rewritten).unwrap();
+        assert_eq!(archive, archive::read(dumped.as_slice()).unwrap(), "{major}");
+        assert_eq!(archive, archive::read(rewritten.as_slice()).unwrap(), "{major}");
+        // Five bytes for each of 2,000 rows and more.
+        assert!(rewritten.len() + 10_000 < dumped.len(), "{major}: {} of {}", rewritten.len(), dumped.len());
+        let mut again = Vec::new();
+        archive::rewrite(rewritten.as_slice(), &mut again).unwrap();
+        assert!(again == rewritten, "{major}");
+        std::fs::write(&rewritten_path, &rewritten).unwrap();
+        for (database, jobs) in [("one", "-j1"), ("two", "-j2")] {
+            cluster.psql(&format!("CREATE DATABASE {database} TEMPLATE template0 ENCODING 'UTF8'")).await;
+            run("pg_restore", &["--exit-on-error", jobs, "-d", database], rewritten_path.display().to_string()).await;
+            let restored = archive::read(dump(&cluster, database).await.as_slice()).unwrap();
+            assert_eq!(restored.content, archive.content, "{major} {jobs}");
+        }
+        // Who takes no more is told apart from what cannot be read.
+        let short = archive::rewrite(dumped.as_slice(), [0_u8; 100].as_mut_slice());
+        assert!(matches!(short, Err(ArchiveError::Write(_))), "{short:?}");
+    }
+}
+
 #[tokio::test]
 async fn rows_are_handed_on_whole_and_all_of_them() {
     let cluster = Cluster::start().await;

@@ -56,7 +56,6 @@ pub(crate) async fn manifest_of(cluster: &Cluster, dump: &[u8]) -> Manifest {
         }
     };
     let at = Moment::from_unix_s(1_737_252_000);
-    let raw_sha256 = pgisle_core::backup::checksum(dump);
     Manifest {
         format: FORMAT,
         id: BackupId::new(at, 7),
@@ -79,9 +78,9 @@ pub(crate) async fn manifest_of(cluster: &Cluster, dump: &[u8]) -> Manifest {
         data: StoredObject {
             name: "data.pgdump.zst".to_owned(),
             bytes: dump.len() as u64,
-            sha256: raw_sha256.clone(),
+            sha256: pgisle_core::backup::checksum(dump),
             raw_bytes: dump.len() as u64,
-            raw_sha256,
+            raw_sha256: None,
             compression: Compression::Zstd,
             is_encrypted: false,
         },
