@@ -42,29 +42,70 @@ impl Cost {
             memory_bytes: self.memory_bytes.min(other.memory_bytes),
         }
     }
+
+    /// Of both, one after the other.
+    pub(super) fn and(self, then: Self) -> Self {
+        Self {
+            wall_s: self.wall_s + then.wall_s,
+            client_cpu_s: self.client_cpu_s + then.client_cpu_s,
+            server_cpu_s: self.server_cpu_s + then.server_cpu_s,
+            memory_bytes: self.memory_bytes.max(then.memory_bytes),
+        }
+    }
+
+    /// Of programs and server.
+    pub(super) fn cpu_s(self) -> f64 {
+        self.client_cpu_s + self.server_cpu_s
+    }
 }
 
 /// Runs programs, stage after stage, those of a stage at the same time. Each must succeed.
 pub(super) fn measure(postmaster: i32, stages: Vec<Vec<Command>>) -> Result<Cost> {
+    measure_and_mark(postmaster, stages, |_| Ok(false)).map(|(cost, _)| cost)
+}
+
+/// The same, and what it had cost at a moment in between: when `mark` comes back with true. It is told when all programs have ended.
+pub(super) fn measure_and_mark(
+    postmaster: i32,
+    stages: Vec<Vec<Command>>,
+    mark: impl FnOnce(&AtomicBool) -> Result<bool> + Send,
+) -> Result<(Cost, Option<Cost>)> {
     let sessions_before = children(postmaster).len();
     let (own_before, server_before) = (Ticks::of("self")?.of_children, server_ticks(postmaster)?);
     let memory_bytes = AtomicU64::new(0);
-    let started = Instant::now();
-    for stage in stages {
-        run_together(stage, &memory_bytes)?;
-    }
+    let (started, have_ended) = (Instant::now(), AtomicBool::new(false));
+    let so_far = || {
+        // The server is a child, too.
+        let programs = children_of_threads(std::process::id()).into_iter().map(|child| child.to_string());
+        let living = programs.filter(|child| *child != postmaster.to_string()).filter_map(|child| Ticks::of(&child).ok());
+        let living: u64 = living.map(|ticks| ticks.own + ticks.of_children).sum();
+        anyhow::Ok(Cost {
+            wall_s: started.elapsed().as_secs_f64(),
+            client_cpu_s: seconds(Ticks::of("self")?.of_children + living - own_before),
+            server_cpu_s: seconds(server_ticks(postmaster)? - server_before),
+            memory_bytes: memory_bytes.load(Ordering::Relaxed),
+        })
+    };
+    let marked = thread::scope(|scope| {
+        let marking = scope.spawn(|| if mark(&have_ended)? { so_far().map(Some) } else { Ok(None) });
+        let ran = stages.into_iter().try_for_each(|stage| run_together(stage, &memory_bytes));
+        have_ended.store(true, Ordering::Relaxed);
+        let marked = marking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        ran.and(marked)
+    })?;
     let wall_s = started.elapsed().as_secs_f64();
     let client_ticks = Ticks::of("self")?.of_children - own_before;
     while children(postmaster).len() > sessions_before && started.elapsed().as_secs_f64() < wall_s + SETTLE_TIMEOUT.as_secs_f64() {
         thread::sleep(LOOK_EVERY);
     }
     let server_ticks = server_ticks(postmaster)? - server_before;
-    Ok(Cost {
+    let cost = Cost {
         wall_s,
         client_cpu_s: seconds(client_ticks),
         server_cpu_s: seconds(server_ticks),
         memory_bytes: memory_bytes.into_inner(),
-    })
+    };
+    Ok((cost, marked))
 }
 
 fn run_together(commands: Vec<Command>, memory_bytes: &AtomicU64) -> Result<()> {

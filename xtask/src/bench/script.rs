@@ -57,7 +57,8 @@ pub(super) fn read_back(plan: &Plan, major: u32, sessions: usize, folder: &Path)
         }
     }
     let contents = fs::read_to_string(root().join(QUERIES).join(CONTENTS)).context("the engine's queries have moved")?;
-    let contents = contents.replace("ANY ($1)", "ANY (ARRAY['bench_monitoring'])");
+    let contents = contents.replace("unnest($1::pg_catalog.text[])", "unnest(ARRAY['bench_monitoring'])");
+    anyhow::ensure!(contents.contains("ARRAY['bench_monitoring']"), "the engine's query has another parameter");
     let databases = |session| {
         let chains = plan.chains.iter().skip(session).step_by(sessions);
         chains.map(|chain| format!("{}{contents};\n", connect(&chain.database))).collect::<String>()

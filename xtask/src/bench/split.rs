@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use pgisle_engine::local::find_program;
 use pgisle_testkit::Cluster;
 use serde_json::{Value, json};
 
-use super::meter::{Cost, measure};
+use super::meter::{Cost, measure, measure_and_mark};
 use super::site::{self, Site};
 
 /// The shared database, and the file that says whose its tables are.
@@ -33,6 +34,9 @@ const NEEDED: &str = "
 
 /// The load under which a cutover is rehearsed, transactions a second.
 const LOAD_PER_SECOND: u32 = 400;
+
+/// How often it is looked whether the home has moved.
+const HOME_LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How often it is rehearsed.
 const REHEARSALS: usize = 5;
@@ -87,7 +91,10 @@ pub(crate) struct Options {
 /// The least cost of a subject.
 #[derive(Debug, Clone, Copy)]
 struct Outcome {
-    cost: Cost,
+    /// Until the service's data is where it is to be.
+    home: Cost,
+    /// With the comparison of both sides, where there is one.
+    compared: Option<Cost>,
     wal_bytes: u64,
     /// How long the service could not write, seconds.
     pause_s: f64,
@@ -96,14 +103,11 @@ struct Outcome {
 impl Outcome {
     fn least(self, other: Self) -> Self {
         Self {
-            cost: self.cost.least(other.cost),
+            home: self.home.least(other.home),
+            compared: self.compared.zip(other.compared).map(|(one, other)| one.least(other)),
             wal_bytes: self.wal_bytes.min(other.wal_bytes),
             pause_s: self.pause_s.min(other.pause_s),
         }
-    }
-
-    fn cpu_s(&self) -> f64 {
-        self.cost.client_cpu_s + self.cost.server_cpu_s
     }
 }
 
@@ -152,8 +156,8 @@ async fn figures(program: &Path, options: &Options) -> Result<Figures> {
             eprintln!(
                 "{}: {:.2} s, {:.2} CPU s, pause {:.3} s",
                 subject.name(),
-                outcome.cost.wall_s,
-                outcome.cpu_s(),
+                outcome.home.wall_s,
+                outcome.home.cpu_s(),
                 outcome.pause_s
             );
             match results.iter_mut().find(|(known, _)| *known == subject) {
@@ -198,30 +202,32 @@ async fn log_end(site: &Site) -> Result<u64> {
 
 async fn measure_one(site: &Site, program: &Path, subject: Subject) -> Result<Option<Outcome>> {
     begin(site, program).await?;
-    let stages = match subject {
+    let (before, postmaster) = (log_end(site).await?, site.postmaster()?);
+    let (home, compared) = match subject {
         Subject::Dump => {
             site.cluster.try_psql_in("target", NEEDED).await?;
-            vec![vec![dump(site)]]
+            (measure(postmaster, vec![vec![dump(site)]])?, None)
         }
-        Subject::Pgcopydb => match pgcopydb(site)? {
-            Some(command) => vec![vec![command]],
-            None => {
+        Subject::Pgcopydb => {
+            let Some(clone) = pgcopydb(site)? else {
                 eprintln!("SKIPPED: there is no pgcopydb (scripts/components.sh test)");
                 return Ok(None);
-            }
-        },
+            };
+            let home = measure(postmaster, vec![vec![clone]])?;
+            (home, Some(home.and(measure(postmaster, vec![comparing(site)])?)))
+        }
         Subject::Clone | Subject::Stream | Subject::Copy => {
             let strategy = format!("-strategy={}", subject.strategy().unwrap_or_default());
             let run = site.pgisle(program, &["split", "run", "chat", &strategy]);
             let cutover = site.pgisle(program, &["split", "cutover", "chat", "-auto-approve", "-pause=10m"]);
-            vec![vec![run], vec![cutover]]
+            let (all, home) =
+                measure_and_mark(postmaster, vec![vec![run], vec![cutover]], |have_ended| home_moves(site, have_ended))?;
+            (home.context("nobody saw the home move")?, Some(all))
         }
     };
-    let before = log_end(site).await?;
-    let cost = measure(site.postmaster()?, stages)?;
     let wal_bytes = log_end(site).await? - before;
-    let home = if subject.strategy().is_some() { "link_chat" } else { "target" };
-    let (old, new) = (messages(site, "link_app").await?, messages(site, home).await?);
+    let database = if subject.strategy().is_some() { "link_chat" } else { "target" };
+    let (old, new) = (messages(site, "link_app").await?, messages(site, database).await?);
     ensure!(old == new, "{} moved {new} messages of {old}", subject.name());
     let pause_s = match subject.strategy() {
         Some(_) => {
@@ -229,9 +235,27 @@ async fn measure_one(site: &Site, program: &Path, subject: Subject) -> Result<Op
             site.cluster.psql_in("link_app", pause).await.parse::<f64>()? / 1000.0
         }
         // Whoever writes meanwhile writes to what is being left.
-        None => cost.wall_s,
+        None => home.wall_s,
     };
-    Ok(Some(Outcome { cost, wal_bytes, pause_s }))
+    Ok(Some(Outcome { home, compared, wal_bytes, pause_s }))
+}
+
+/// Waits until the service's database is another one than it was; false when it is the same to the end.
+fn home_moves(site: &Site, have_ended: &AtomicBool) -> Result<bool> {
+    const NUMBER: &str = "SELECT oid FROM pg_database WHERE datname = 'link_chat'";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = site.cluster.connect_to("postgres").await;
+        let number = async || anyhow::Ok(client.query_opt(NUMBER, &[]).await?.map(|row| row.get::<_, u32>(0)));
+        let first = number().await?;
+        while !have_ended.load(Ordering::Relaxed) {
+            if number().await?.is_some_and(|number| first != Some(number)) {
+                return Ok(true);
+            }
+            tokio::time::sleep(HOME_LOOK_EVERY).await;
+        }
+        Ok(false)
+    })
 }
 
 fn with_server(site: &Site, mut command: Command) -> Command {
@@ -269,6 +293,23 @@ fn pgcopydb(site: &Site) -> Result<Option<Command>> {
     command.args(["--skip-extensions", "--skip-large-objects", "--no-owner", "--no-acl", "--source", "dbname=link_app"]);
     command.args(["--target", "dbname=target"]).arg("--filters").arg(filters).arg("--dir").arg(folder);
     Ok(Some(with_server(site, command)))
+}
+
+/// What `pgcopydb compare data` asks of each table, on both sides at once. It takes no filters, so it cannot be asked about a part of a
+/// database itself.
+fn comparing(site: &Site) -> Vec<Command> {
+    let query = |table: &&str| {
+        format!(
+            "SELECT count(1), md5(format('%s-%s', sum(hashtext({table}::text)::bigint), count(1)))::uuid FROM ONLY public.{table} AS {table};"
+        )
+    };
+    let queries: String = TABLES.iter().map(query).collect();
+    let side = |database: &str| {
+        let mut command = Command::new("psql");
+        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", &queries]);
+        with_server(site, command)
+    };
+    vec![side("link_app"), side("target")]
 }
 
 /// Rehearses the cutover of `stream` under load.
@@ -334,10 +375,11 @@ async fn messages(site: &Site, database: &str) -> Result<u64> {
 
 fn document(figures: &Figures, rounds: u16) -> Value {
     let Figures { version, shared_bytes, chat_bytes, results, rehearsed_ms, load_per_second } = figures;
+    let cost = |cost: &Cost| json!({ "wall_s": cost.wall_s, "client_cpu_s": cost.client_cpu_s, "server_cpu_s": cost.server_cpu_s });
     let result = |(subject, outcome): &(Subject, Outcome)| {
         json!({
-            "subject": subject.name(), "wall_s": outcome.cost.wall_s, "client_cpu_s": outcome.cost.client_cpu_s,
-            "server_cpu_s": outcome.cost.server_cpu_s, "wal_bytes": outcome.wal_bytes, "pause_s": outcome.pause_s,
+            "subject": subject.name(), "home": cost(&outcome.home), "compared": outcome.compared.as_ref().map(cost),
+            "wal_bytes": outcome.wal_bytes, "pause_s": outcome.pause_s,
         })
     };
     let results: Vec<Value> = results.iter().map(result).collect();
@@ -352,21 +394,23 @@ fn document(figures: &Figures, rounds: u16) -> Value {
 fn render(figures: &Figures) -> String {
     let Figures { version, shared_bytes, chat_bytes, results, rehearsed_ms, load_per_second } = figures;
     let mut text = format!(
-        "The chat's {} MB of a shared database of {} MB, PostgreSQL {version}\n\n| | wall s | ratio | CPU s | ratio | of it server | MB of log | pause s |\n|---|---|---|---|---|---|---|---|\n",
+        "The chat's {} MB of a shared database of {} MB, PostgreSQL {version}\n\n| | at home after s | ratio | CPU s | ratio | of it server | and compared after s | ratio | CPU s | ratio | of it server | MB of log | pause s |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         chat_bytes / 1_000_000,
         shared_bytes / 1_000_000
     );
     let theirs = results.iter().find(|(subject, _)| *subject == Subject::Pgcopydb).map(|(_, outcome)| *outcome);
-    for (subject, outcome) in results {
+    let figures = |own: Option<Cost>, theirs: Option<Cost>| {
+        let Some(own) = own else { return "- | | - | | -".to_owned() };
         let ratio = |own: f64, theirs: Option<f64>| theirs.map(|theirs| format!("{:.2}", own / theirs)).unwrap_or_default();
+        let (wall, cpu) = (ratio(own.wall_s, theirs.map(|theirs| theirs.wall_s)), ratio(own.cpu_s(), theirs.map(Cost::cpu_s)));
+        format!("{:.1} | {wall} | {:.1} | {cpu} | {:.1}", own.wall_s, own.cpu_s(), own.server_cpu_s)
+    };
+    for (subject, outcome) in results {
         text.push_str(&format!(
-            "| {} | {:.1} | {} | {:.1} | {} | {:.1} | {} | {:.2} |\n",
+            "| {} | {} | {} | {} | {:.2} |\n",
             subject.name(),
-            outcome.cost.wall_s,
-            ratio(outcome.cost.wall_s, theirs.map(|theirs| theirs.cost.wall_s)),
-            outcome.cpu_s(),
-            ratio(outcome.cpu_s(), theirs.map(|theirs| theirs.cpu_s())),
-            outcome.cost.server_cpu_s,
+            figures(Some(outcome.home), theirs.map(|theirs| theirs.home)),
+            figures(outcome.compared, theirs.and_then(|theirs| theirs.compared)),
             outcome.wal_bytes / 1_000_000,
             outcome.pause_s,
         ));

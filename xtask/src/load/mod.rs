@@ -131,7 +131,8 @@ async fn there_and_back(place: &Place, options: &Options, strategy: &str, is_las
         place.pgisle(&["split", "finalize", "chat", "-drop", "-auto-approve"])?;
         place.pgisle(&["split", "status"])?;
     } else {
-        place.pgisle(&["split", "finalize", "chat", "-auto-approve"])?;
+        // The writers have ended a moment ago, which pgisle takes for a service that still comes.
+        place.pgisle(&["split", "finalize", "chat", "-force", "-auto-approve"])?;
     }
     place.pgisle(&["plan", "-detailed-exitcode"])?;
     place.pgisle(&["verify"])?;

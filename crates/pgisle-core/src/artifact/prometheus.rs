@@ -3,7 +3,7 @@
 use crate::artifact::yaml::Yaml;
 use crate::artifact::{Artifact, header};
 use crate::spec::Spec;
-use crate::watch::{BACKUP_AGE_S, BEHIND_S, FROZEN_AGE, IDLE_IN_TRANSACTION_S, NEAR_PERCENT, SLOT_BYTES, WAIT_MS};
+use crate::watch::{BACKUP_AGE_S, BEHIND_S, FROZEN_AGE, IDLE_IN_TRANSACTION_S, NEAR_PERCENT, RECOVERY_AGE_S, SLOT_BYTES, WAIT_MS};
 
 /// The file's path.
 pub(crate) const PATH: &str = "prometheus/alerts.yml";
@@ -24,6 +24,14 @@ pub(crate) fn artifact(spec: &Spec) -> Artifact {
             "10m",
             "warning",
             "The service {{ $labels.service }} has no proved backup of the last day and a half.",
+        ));
+        // Who has never practised it has no such time.
+        rules.push((
+            "RecoveryNotProved",
+            format!("time() - pgisle_backup_recovered_timestamp_seconds > {RECOVERY_AGE_S}"),
+            "10m",
+            "warning",
+            "For {{ $value | humanizeDuration }} it has not been proved that {{ $labels.service }} can be brought back to a time: pgisle backup drill -at latest.",
         ));
     }
     let group = Yaml::map([

@@ -28,6 +28,11 @@ pub(crate) const FROZEN_AGE: u64 = 1_000_000_000;
 /// Backups are daily; a day and a half means that one has failed, seconds.
 pub(crate) const BACKUP_AGE_S: u64 = 36 * 60 * 60;
 
+/// Bringing a service back to a time is practised monthly, where it is at all; a month and a few days mean that it was forgotten, seconds.
+pub(crate) const RECOVERY_AGE_S: u64 = 35 * DAY_S;
+
+const DAY_S: u64 = 24 * 60 * 60;
+
 /// What kind of trouble it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,7 +59,7 @@ pub enum AlertKind {
     Archive,
     /// Transaction numbers are nearly used up.
     Wraparound,
-    /// No backup has been proved for too long.
+    /// No backup has been proved for too long, or not that a service can be brought back to a time.
     Backup,
     /// The cluster is not as the file says.
     Drift,
@@ -227,5 +232,10 @@ fn of_backup(alerts: &mut Alerts, row: &ServiceRow, board: &Board) {
         Some(age) if age < BACKUP_AGE_S => {}
         Some(age) => alerts.warning(AlertKind::Backup, format!("its newest proved backup is {} h old", age / 3_600), hint),
         None => alerts.warning(AlertKind::Backup, "it has no proved backup", hint),
+    }
+    let age = row.backup.and_then(|backup| backup.recovered).map(|recovered| board.at.seconds_since(recovered));
+    if let Some(age) = age.filter(|age| *age >= RECOVERY_AGE_S) {
+        let text = format!("for {} days it has not been proved that it can be brought back to a time", age / DAY_S);
+        alerts.warning(AlertKind::Backup, text, "`pgisle backup drill -at latest` proves it again, and changes nothing.");
     }
 }

@@ -19,7 +19,7 @@ use crate::status::State;
 use crate::verify::Leak;
 
 pub use alert::{Alert, AlertKind};
-pub(crate) use alert::{BACKUP_AGE_S, BEHIND_S, FROZEN_AGE, IDLE_IN_TRANSACTION_S, SLOT_BYTES, WAIT_MS};
+pub(crate) use alert::{BACKUP_AGE_S, BEHIND_S, FROZEN_AGE, IDLE_IN_TRANSACTION_S, RECOVERY_AGE_S, SLOT_BYTES, WAIT_MS};
 pub(crate) use board::NEAR_PERCENT;
 pub use board::{Board, Freshness, LoginRow, ServiceRow, Strain, board};
 pub use history::{History, Point, Range, Series, SeriesKey};

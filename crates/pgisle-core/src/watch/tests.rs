@@ -110,6 +110,21 @@ fn what_is_wrong_is_told_the_worst_first() {
 }
 
 #[test]
+fn a_recovery_that_was_proved_long_ago_is_to_be_practised_again() {
+    let told = |days: u64| {
+        let ago = |seconds: u64| Some(Moment::from_unix_s(NOW.unix_s() - seconds));
+        let sample = BackupSample { newest: ago(60), proved: ago(60), bytes: 1, recovered: ago(days * 86_400) };
+        let mut watched = watched();
+        let users = link().services.keys().find(|service| service.as_str() == "users").cloned();
+        watched.backups.update(NOW, Ok(users.map(|users| (users, sample)).into_iter().collect()));
+        let board = board(&link(), &watched, NOW);
+        said(&board).into_iter().filter(|line| line.contains("users: for")).collect::<Vec<_>>()
+    };
+    assert_eq!(told(34), Vec::<String>::new());
+    assert_eq!(told(35), ["warning users: for 35 days it has not been proved that it can be brought back to a time"]);
+}
+
+#[test]
 fn statistics_that_were_reset_give_no_negative_rate() {
     let mut watched = watched();
     watched.before = Some((Moment::from_unix_s(NOW.unix_s() - 5), sample(5_000)));

@@ -21,6 +21,9 @@ const SETTINGS: &str = "SET LOCAL row_security = off; SET LOCAL extra_float_digi
     SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL timezone = 'UTC'; SET LOCAL bytea_output = hex; SET LOCAL statement_timeout = 0; \
     SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL synchronize_seqscans = off; SET LOCAL search_path = ''";
 
+/// Progress is told when so many bytes have come.
+const TOLD_BYTES: u64 = 1 << 20;
+
 /// The order of the columns of some tables, by schema and table.
 pub type Columns = BTreeMap<(String, String), Vec<String>>;
 
@@ -230,14 +233,20 @@ impl Queue<'_> {
         };
         let (mut lines, mut binary) = (RowReader::default(), BinaryReader::default());
         let mut pieces = std::pin::pin!(session.copy_out(&statement).await.map_err(failed())?);
-        while let Some(piece) = pieces.try_next().await.map_err(failed())? {
+        // There is a piece for each row, so nothing is done for each that need not be: neither a text nor a lock.
+        let mut came = 0;
+        while let Some(piece) = pieces.try_next().await.map_err(|error| failed()(error))? {
             if is_binary {
                 binary.feed(&piece)
             } else {
                 lines.feed(&piece)
             }
-            self.came(piece.len() as u64);
+            came += piece.len() as u64;
+            if came >= TOLD_BYTES {
+                self.came(std::mem::take(&mut came));
+            }
         }
+        self.came(came);
         match if is_binary { binary.finish() } else { lines.finish() } {
             Ok(sum) => Ok(TableContent { rows: sum.rows(), digest: sum.digest(), schema, name }),
             Err(source) => Err(ContentError::Cut { schema, table: name, source }),
@@ -248,8 +257,7 @@ impl Queue<'_> {
         let mut all = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *all;
         *all += bytes;
-        // A call for each row would take longer than the row.
-        if before >> 20 != *all >> 20 {
+        if before != *all {
             (self.progress)(*all);
         }
     }

@@ -187,7 +187,7 @@ impl Follower {
         let (target, tables, keeper) = (&mut self.target, &mut self.tables, &self.keeper);
         let mut applier = Applier { is_open: self.is_held, ..Applier::new(target, tables, self.copied.as_ref(), place, keeper) };
         applier.is_held = self.is_held;
-        while let Some(row) = messages.try_next().await.map_err(reading())? {
+        while let Some(row) = messages.try_next().await.map_err(|error| reading()(error))? {
             let message: &[u8] = row.try_get(0).map_err(reading())?;
             let change = change::read(message).map_err(|error| {
                 Diagnostic::error(Code::SPLIT_SLOT, "the replication slot cannot be understood").detail(format!("{error}."))

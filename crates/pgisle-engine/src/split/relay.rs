@@ -118,12 +118,13 @@ async fn transfer_by(
     let mut sink = std::pin::pin!(target.copy_in(into).await.map_err(writing())?);
     let mut piece = BytesMut::with_capacity(2 * PIECE_BYTES);
     let mut messages = 0_u64;
-    while let Some(row) = rows.try_next().await.map_err(reading())? {
+    // A message is a row, for each of which no text is made in vain.
+    while let Some(row) = rows.try_next().await.map_err(|error| reading()(error))? {
         messages += 1;
         piece.extend_from_slice(&row);
         if piece.len() >= PIECE_BYTES {
             came(piece.len() as u64);
-            sink.feed(take(&mut piece)).await.map_err(writing())?;
+            sink.feed(take(&mut piece)).await.map_err(|error| writing()(error))?;
         }
     }
     came(piece.len() as u64);

@@ -165,6 +165,7 @@ function drawDetail() {
     ["Deadlocks", String(service.counters.deadlocks)],
     ["Since the oldest was frozen", `${rounded(service.frozen_age / 1e6)} million transactions`],
     service.backup && ["Newest backup", service.backup.newest ? `${age(now() - seconds(service.backup.newest))} old` : "none"],
+    service.backup && service.backup.recovered && ["Proved that it can be brought back to a time", `${age(now() - seconds(service.backup.recovered))} ago`],
   ]);
   const name = service.service;
   get("detail-charts").replaceChildren(

@@ -77,6 +77,15 @@ const CASES: &[Case] = &[
         "The service users has no proved backup of the last day and a half.",
     ),
     (
+        "RecoveryNotProved",
+        &[
+            ("pgisle_up{part=\"server\"}", "1x20"),
+            ("pgisle_backup_recovered_timestamp_seconds{service=\"users\",database=\"link_users\"}", "-3110400x20"),
+        ],
+        "severity: warning, service: users, database: link_users",
+        "For 36d 0h 15m 0s it has not been proved that users can be brought back to a time: pgisle backup drill -at latest.",
+    ),
+    (
         "IslandLeaks",
         &[("pgisle_up{part=\"server\"}", "1x20"), ("pgisle_leaks", "1x20")],
         "severity: critical",
@@ -100,6 +109,7 @@ const CALM: &[(&str, &str)] = &[
     ("pgisle_slot_lost{slot=\"one\"}", "0x60"),
     ("pgisle_archive_failing_seconds", "0x60"),
     ("pgisle_backup_proved_timestamp_seconds{service=\"users\",database=\"link_users\"}", "0x60"),
+    ("pgisle_backup_recovered_timestamp_seconds{service=\"users\",database=\"link_users\"}", "-2592000x60"),
     ("pgisle_leaks", "0x60"),
     ("pgisle_drift", "0x60"),
 ];
@@ -122,6 +132,7 @@ const ALL: &[&str] = &[
     "IdleInTransaction",
     "Wraparound",
     "BackupOld",
+    "RecoveryNotProved",
 ];
 
 fn series(text: &mut String, series: &[(&str, &str)]) {
