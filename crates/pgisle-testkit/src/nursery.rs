@@ -7,6 +7,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, DirBuilder, File};
 use std::hash::{Hash as _, Hasher as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -76,7 +77,8 @@ fn sweep(nursery: &Path) {
             continue;
         }
         let folder = entry.path();
-        if open_lock(&folder.join(ALIVE)).try_lock().is_ok() {
+        // One that goes at this moment is removed by its own process.
+        if try_open_lock(&folder.join(ALIVE)).is_ok_and(|alive| alive.try_lock().is_ok()) {
             server::kill(&folder.join("data"));
             let _left_for_the_next = fs::remove_dir_all(&folder);
         }
@@ -179,8 +181,11 @@ pub(crate) fn give(path: &Path) {
 }
 
 fn open_lock(path: &Path) -> File {
-    let file = File::options().create(true).truncate(false).write(true).open(path);
-    file.unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()))
+    try_open_lock(path).unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()))
+}
+
+fn try_open_lock(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).write(true).open(path)
 }
 
 fn random_name() -> String {

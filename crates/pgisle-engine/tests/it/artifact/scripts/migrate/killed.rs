@@ -37,7 +37,10 @@ async fn a_session_that_is_ended_takes_the_load_with_it() {
         "pg_dump",
         &format!("{BEFORE_ROWS} {{ \"$REAL\" \"$@\" | head -c 60000; {kill}; exec \"$REAL\" \"$@\"; }}\nexec \"$REAL\" \"$@\""),
     );
-    assert_goes_on(&shop, &shop.migrate(&[]).await, "terminating connection").await;
+    // Whether psql sees it while it sends rows or at the next statement, and whether the server's last words reach it, is a race.
+    let output = shop.migrate(&[]).await;
+    assert_failure(&output, "connection to server was lost");
+    assert_goes_on(&shop, &output, "nothing was moved").await;
 }
 
 #[tokio::test]
