@@ -12,8 +12,11 @@ use crate::workspace::root;
 /// Where the engine's queries are.
 const QUERIES: &str = "crates/pgisle-engine/src/postgres/inspect";
 
-/// The query that is asked inside of each database, with the one parameter that it has.
+/// The queries that are asked inside of each database.
 const CONTENTS: &str = "contents.sql";
+
+/// The start of the names of those that are asked about what somebody made there: nothing, in these.
+const OWN: &str = "own_";
 
 /// Scripts for psql, to be run stage after stage, those of a stage at the same time.
 pub(super) type Stages = Vec<Vec<PathBuf>>;
@@ -51,14 +54,13 @@ pub(super) fn read_back(plan: &Plan, major: u32, sessions: usize, folder: &Path)
     let mut queries: Vec<PathBuf> = root().join(QUERIES).read_dir()?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     queries.sort();
     for path in queries {
-        let name = path.file_name().unwrap_or_default();
-        if path.extension().is_some_and(|extension| extension == "sql") && name != skipped && name != CONTENTS {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_shared = name != skipped && name != CONTENTS && !name.starts_with(OWN);
+        if path.extension().is_some_and(|extension| extension == "sql") && is_shared {
             shared.push_str(&format!("{};\n", fs::read_to_string(&path)?));
         }
     }
     let contents = fs::read_to_string(root().join(QUERIES).join(CONTENTS)).context("the engine's queries have moved")?;
-    let contents = contents.replace("unnest($1::pg_catalog.text[])", "unnest(ARRAY['bench_monitoring'])");
-    anyhow::ensure!(contents.contains("ARRAY['bench_monitoring']"), "the engine's query has another parameter");
     let databases = |session| {
         let chains = plan.chains.iter().skip(session).step_by(sessions);
         chains.map(|chain| format!("{}{contents};\n", connect(&chain.database))).collect::<String>()

@@ -3,6 +3,8 @@
 //!
 //! What the administrator may not see is [`Readable::Hidden`], never an empty list: managed clouds hide things.
 
+mod acl;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::Verifier;
 use crate::marker::Marker;
 use crate::name::{DatabaseName, ExtensionName, ParameterName, RoleName, SchemaName};
+pub use acl::{AclError, parse_acl};
 
 /// Something that may be hidden from the administrator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

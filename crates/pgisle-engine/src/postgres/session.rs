@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::{ChannelBinding, SslMode as DriverSslMode};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Connection, CopyInSink, CopyOutStream, NoTls, Row, RowStream, SimpleQueryMessage,
+    AsyncMessage, Client, Config, Connection, CopyInSink, CopyOutStream, NoTls, Row, RowStream, SimpleQueryMessage, SimpleQueryRow,
 };
 
 use pgisle_core::sql::Statement;
@@ -146,8 +146,31 @@ impl Session {
         sql: &'static str,
         params: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<String, tokio_postgres::Error> {
-        let rows = self.client.query_typed(sql, params).await?;
+        let rows = self.query_typed(sql, params).await?;
         rows.first().map_or_else(|| Ok(String::new()), |row| row.try_get(0))
+    }
+
+    /// Asks one thing in one round trip, the parameters' types being said rather than asked for.
+    pub(super) async fn query_typed(
+        &self,
+        sql: &'static str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.client.query_typed(sql, params).await
+    }
+
+    /// Asks several things in one round trip, by the simple protocol: the rows of each statement.
+    pub(super) async fn query_each(&self, sql: &'static str) -> Result<Vec<Vec<SimpleQueryRow>>, tokio_postgres::Error> {
+        let mut answers = Vec::new();
+        let mut rows = Vec::new();
+        for message in self.client.simple_query(sql).await? {
+            match message {
+                SimpleQueryMessage::Row(row) => rows.push(row),
+                SimpleQueryMessage::CommandComplete(_) => answers.push(std::mem::take(&mut rows)),
+                _ => {}
+            }
+        }
+        Ok(answers)
     }
 
     /// Asks for one text in one round trip, by the simple protocol; empty when there is none.

@@ -53,7 +53,7 @@ async fn read(session: &Session, database: &DatabaseName) -> Result<Shared, Insp
 
 async fn document<T: DeserializeOwned>(session: &Session, sql: &'static str, what: &'static str) -> Result<T, InspectError> {
     let text = session.query_typed_text(sql, &[]).await.map_err(|error| InspectError::Query { what, source: Box::new(error) })?;
-    serde_json::from_str(&text).map_err(|source| InspectError::Document { what, source })
+    serde_json::from_str(&text).map_err(|source| InspectError::Document { what, source: source.into() })
 }
 
 /// The statements that were run in the shared database. Installed is not loaded: then the view exists and refuses.

@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pgisle_core::credential::Verifier;
-use pgisle_core::inventory::{
-    AclItem, Admin, Contents, Database, DefaultAcl, DefaultAclObjects, Grantee, HiddenRelations, InstalledExtension, Inventory,
-    Membership, Readable, Role, Schema, Server,
-};
-use pgisle_core::name::{DatabaseName, ExtensionName, ParameterName, RoleName, SchemaName};
+use pgisle_core::inventory::{AclItem, Admin, Database, Grantee, Inventory, Membership, Readable, Role, Server};
+use pgisle_core::name::{DatabaseName, ParameterName, RoleName};
 use serde::Deserialize;
 
 use super::{InspectError, json};
@@ -308,93 +305,4 @@ struct SettingDocument {
     database: String,
     role: Option<String>,
     settings: Vec<String>,
-}
-
-/// What is inside of one database.
-#[derive(Deserialize)]
-pub(super) struct ContentsDocument {
-    schemas: Vec<SchemaDocument>,
-    extensions: Vec<ExtensionDocument>,
-    default_acls: Vec<DefaultAclDocument>,
-    objects_by_owner: BTreeMap<String, u64>,
-    hidden_relations: Vec<HiddenRelationsDocument>,
-}
-
-#[derive(Deserialize)]
-struct SchemaDocument {
-    name: String,
-    owner: String,
-    acl: AclDocument,
-}
-
-#[derive(Deserialize)]
-struct HiddenRelationsDocument {
-    reader: String,
-    owner: String,
-    schema: String,
-    relations: u64,
-}
-
-#[derive(Deserialize)]
-struct ExtensionDocument {
-    name: String,
-    version: String,
-    schema: String,
-}
-
-#[derive(Deserialize)]
-struct DefaultAclDocument {
-    role: String,
-    schema: Option<String>,
-    objects: char,
-    acl: AclDocument,
-}
-
-impl DefaultAclDocument {
-    /// None for a kind of objects that a later PostgreSQL may have.
-    fn into_default_acl(self) -> Option<DefaultAcl> {
-        let objects = match self.objects {
-            'r' => DefaultAclObjects::Tables,
-            'S' => DefaultAclObjects::Sequences,
-            'f' => DefaultAclObjects::Functions,
-            'T' => DefaultAclObjects::Types,
-            'n' => DefaultAclObjects::Schemas,
-            'L' => DefaultAclObjects::LargeObjects,
-            _ => return None,
-        };
-        Some(DefaultAcl {
-            role: RoleName::observed(self.role),
-            schema: self.schema.map(SchemaName::observed),
-            objects,
-            acl: parse_acl(self.acl),
-        })
-    }
-}
-
-impl ContentsDocument {
-    pub(super) fn into_contents(self) -> Contents {
-        let Self { schemas, extensions, default_acls, objects_by_owner, hidden_relations } = self;
-        let schema = |SchemaDocument { name, owner, acl }| {
-            (SchemaName::observed(name), Schema { owner: RoleName::observed(owner), acl: parse_acl(acl) })
-        };
-        let extension = |ExtensionDocument { name, version, schema }| {
-            (ExtensionName::observed(name), InstalledExtension { version, schema: SchemaName::observed(schema) })
-        };
-        let hidden = |HiddenRelationsDocument { reader, owner, schema, relations }| HiddenRelations {
-            reader: RoleName::observed(reader),
-            owner: RoleName::observed(owner),
-            schema: SchemaName::observed(schema),
-            relations,
-        };
-        let mut default_acls: Vec<_> = default_acls.into_iter().filter_map(DefaultAclDocument::into_default_acl).collect();
-        default_acls.sort();
-        Contents {
-            schemas: schemas.into_iter().map(schema).collect(),
-            extensions: extensions.into_iter().map(extension).collect(),
-            default_acls,
-            objects_by_owner: objects_by_owner.into_iter().map(|(name, count)| (RoleName::observed(name), count)).collect(),
-            hidden_relations: hidden_relations.into_iter().map(hidden).collect(),
-            data_bytes: None,
-        }
-    }
 }

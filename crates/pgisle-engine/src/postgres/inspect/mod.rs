@@ -1,8 +1,10 @@
 //! Reads the whole cluster into an [`Inventory`]: shared catalogs once, then one short connection per database.
 //!
-//! Each query gives one JSON document, built by the server, so that a catalog costs one round trip whatever its size; each name in
-//! it is qualified. What the administrator may not read becomes [`Readable::Hidden`] or an entry of [`Inventory::hidden`].
+//! What is shared comes as JSON documents, built by the server, so that a catalog costs one round trip whatever its size; what is
+//! inside of a database comes as plain rows, because there a query costs more than its answer. Each name is qualified. What the
+//! administrator may not read becomes [`Readable::Hidden`] or an entry of [`Inventory::hidden`].
 
+mod contents;
 mod document;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +16,6 @@ use pgisle_core::inventory::{Contents, Inventory, Readable};
 use pgisle_core::name::{DatabaseName, RoleName};
 use serde::de::DeserializeOwned;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
 
 use super::connect::{ConnectError, describe, query_diagnostic};
 use super::conninfo::ConnectOptions;
@@ -64,7 +65,7 @@ pub enum InspectError {
         what: &'static str,
         /// Why not.
         #[source]
-        source: serde_json::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -219,12 +220,7 @@ pub async fn inspect_shared(session: &Session) -> Result<Inventory, InspectError
 /// # Errors
 /// The server's refusal, or its loss.
 pub async fn inspect_contents(session: &Session, readers: &BTreeSet<RoleName>) -> Result<Contents, InspectError> {
-    let what = "the database's contents";
-    let failed = |source| InspectError::Query { what, source: Box::new(source) };
-    let readers: Vec<&str> = readers.iter().map(RoleName::as_str).collect();
-    let text = session.query_typed_text(include_str!("contents.sql"), &[(&readers, Type::TEXT_ARRAY)]).await.map_err(failed)?;
-    let document: document::ContentsDocument = parse(what, &text)?;
-    Ok(document.into_contents())
+    contents::read(session, readers).await
 }
 
 /// Reads how much data the database holds that a session is connected to: see [`Contents::data_bytes`].
@@ -241,7 +237,7 @@ async fn json<T: DeserializeOwned>(session: &Session, what: &'static str, sql: &
 }
 
 fn parse<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, InspectError> {
-    serde_json::from_str(text).map_err(|source| InspectError::Document { what, source })
+    serde_json::from_str(text).map_err(|source| InspectError::Document { what, source: source.into() })
 }
 
 /// A refusal becomes a value; everything else stays an error.

@@ -3,6 +3,7 @@
 mod conninfo;
 mod inspect;
 mod inspect_hidden;
+mod inspect_kinds;
 mod lock;
 mod pooled;
 mod session;
