@@ -142,6 +142,8 @@ codes! {
         "A standby is read-only. Connect to the primary.";
     PLAN_BACKED_UP = "PI0316", "a backup holds what is dropped",
         "The database was compared with the newest proved backup, row by row, so it can be dropped without -force. The backup stays listed, and can be restored once the service is there again.";
+    PLAN_OTHER_SERVICE = "PI0317", "the object is another service's",
+        "Its marker names another service of the same project: the service has been renamed, or a service names the database or user of one that left the file. Neither is done in passing, because whoever uses it would lose access, and a service would get data that was not meant for it. To rename a service, take the island over with `pgisle adopt` under the new name.";
 
     // Applying.
     APPLY_LOCKED = "PI0401", "another run holds the lock",

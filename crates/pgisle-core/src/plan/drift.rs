@@ -33,19 +33,52 @@ impl<'a> Planner<'a> {
         if let Some(database) = self.inventory.databases.get(&service.database) {
             self.check_database_is_ours(service, database, adopt);
         }
-        let mut wanted = BTreeSet::from([service.owner()]);
-        wanted.extend(self.enabled_logins(service));
-        if service.access == Access::Split {
-            wanted.extend([service.application(), service.migrator()]);
-        }
-        for name in wanted {
+        for name in self.role_names(service) {
             if let Some(role) = self.inventory.roles.get(&name) {
                 let address = Address::Service(service.name.clone(), format!("role/{name}"));
                 self.check_role_is_ours(address, &name, role, adopt, service);
             }
         }
         self.check_may_create(service);
+        if !adopt && let Some(diagnostic) = self.is_of_another(service) {
+            // For the whole run: files, PgBouncer's among them, would follow the new name.
+            self.diagnostics.push(diagnostic);
+            return false;
+        }
         self.blocked.len() == before
+    }
+
+    /// Whether an object that the service names is another service's of the same project. The first is told, its database before its roles.
+    fn is_of_another(&self, service: &Service) -> Option<Diagnostic> {
+        let database = self.inventory.databases.get(&service.database).and_then(Database::marker);
+        let database = database.map(|marker| ("database", service.database.to_string(), marker));
+        let roles = self.role_names(service).into_iter().filter_map(|name| {
+            let marker = self.inventory.roles.get(&name).and_then(Role::marker)?;
+            Some(("role", name.to_string(), marker))
+        });
+        let (kind, name, other) = database.into_iter().chain(roles).find_map(|(kind, name, marker)| {
+            let is_ours = marker.same_owner(self.project(), self.environment());
+            let other = marker.service.filter(|other| is_ours && *other != service.name)?;
+            Some((kind, name, other))
+        })?;
+        let new = &service.name;
+        let setting = if kind == "role" { "user" } else { kind };
+        let diagnostic = Diagnostic::error(Code::PLAN_OTHER_SERVICE, format!("{kind} \"{name}\" is service \"{other}\"'s"))
+            .at(service.place.clone())
+            .about(format!("service \"{new}\""))
+            .detail("Nothing was changed. Taken over, its login gets a new password, and whoever uses the old one loses access.")
+            .hint(format!("If \"{other}\" is called \"{new}\" now, take it over; if not, give \"{new}\" another {setting} name:"))
+            .command(format!("pgisle adopt {new}"));
+        Some(diagnostic)
+    }
+
+    fn role_names(&self, service: &Service) -> BTreeSet<RoleName> {
+        let mut wanted = BTreeSet::from([service.owner()]);
+        wanted.extend(self.enabled_logins(service));
+        if service.access == Access::Split {
+            wanted.extend([service.application(), service.migrator()]);
+        }
+        wanted
     }
 
     fn check_database_is_ours(&mut self, service: &Service, database: &Database, adopt: bool) {
@@ -62,8 +95,10 @@ impl<'a> Planner<'a> {
             return self.block(address, diagnostic.at(service.place.clone()), statements);
         }
         match database.marker() {
-            Some(marker) if marker.same_owner(self.project(), self.environment()) => {}
-            Some(marker) => self.block(address, self.other_environment("database", name.as_str(), &marker, service), Vec::new()),
+            Some(marker) if !marker.same_owner(self.project(), self.environment()) => {
+                self.block(address, self.other_environment("database", name.as_str(), &marker, service), Vec::new());
+            }
+            Some(_) => {}
             None if adopt || self.is_interrupted_creation(service, database) => {}
             None => {
                 let diagnostic =

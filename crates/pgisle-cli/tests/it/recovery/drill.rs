@@ -49,11 +49,13 @@ async fn that_services_come_back_to_a_time_is_proved_and_nothing_is_changed() {
     let line = "pgisle_backup_last_recovered_timestamp_seconds{project=\"shop\",environment=\"development\",service=\"orders\"} ";
     assert!(metrics.contains(line), "{metrics}");
 
-    // What was written a moment ago, and a service that was not there at a time.
+    // What was written a moment ago, from a backup of a moment ago, and a service that was not there at a time.
     site.insert("last").await;
+    site.run(&["backup", "create", "-cluster"]);
     let drilled = document(&site.place, &["backup", "drill", "-at", "latest", "-service=orders"]);
     assert_eq!((&drilled["drills"][0]["rows"], drilled["drills"].as_array().unwrap().len()), (&4.into(), 1), "{drilled}");
     assert!(proved(&site, "orders")["at"].as_str() > orders["at"].as_str());
+    assert!(proved(&site, "orders")["base"].as_str() > orders["base"].as_str());
     let spec = site.place.read("pgisle.hcl");
     site.place.file("pgisle.hcl", format!("{spec}\nservice \"later\" {{}}\n"));
     site.run(&["apply", "-auto-approve"]);

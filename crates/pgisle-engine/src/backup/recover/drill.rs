@@ -100,14 +100,18 @@ pub async fn proofs(store: &BackupStore) -> Result<BTreeMap<ServiceName, Recover
     Ok(proofs)
 }
 
+/// The end of a backup is written down in whole seconds, rounded up: for so long after it, no time is known to be behind it.
+const END_ROUNDED_BY: Duration = Duration::from_secs(1);
+
 /// The last time that can be asked for: now, by the clock of the cluster or by ours, whichever is behind. The cluster's log is made to
-/// reach beyond it when it is recovered.
+/// reach beyond it when it is recovered. It takes a second, so that whatever backup ended before this was called is a backup from before.
 ///
 /// # Errors
 /// The cluster does not answer.
 pub async fn latest(connect: &ConnectOptions) -> Result<PointInTime, RecoverError> {
     const NOW: &str =
         "SELECT pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    tokio::time::sleep(END_ROUNDED_BY).await;
     let session = Box::pin(Session::connect(connect)).await.map_err(|error| RecoverError::Live(Box::new(error.diagnostic())))?;
     let failed =
         |error| RecoverError::Live(Box::new(crate::postgres::connect::query_diagnostic("the cluster cannot be asked", &error)));

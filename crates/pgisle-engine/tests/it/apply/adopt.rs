@@ -1,6 +1,6 @@
 //! What is not ours is left alone, until it is taken over.
 
-use pgisle_core::diagnostic::Code;
+use pgisle_core::diagnostic::{Code, Diagnostic, Severity};
 use pgisle_core::name::ServiceName;
 use pgisle_core::plan::Target;
 use pgisle_testkit::Cluster;
@@ -85,4 +85,46 @@ async fn who_is_adopted_loses_what_the_fence_had_left_it() {
         assert!(cluster.connect_as("link_users_user", "kept-password", "postgres").await.is_err());
         cluster.connect_as("link_users_user", "kept-password", "link_users").await.unwrap();
     }
+}
+
+/// A service under a new name, or one that was given the database of another: nobody gets it in passing.
+#[tokio::test]
+async fn another_services_island_is_only_taken_over_when_asked() {
+    const OLD: &str = "service \"users\" {\n}\nservice \"chat\" {\n}\n";
+    const NEW: &str = "service \"people\" {\n  database = \"link_users\"\n}\nservice \"chat\" {\n}\n";
+    for plain in [false, true] {
+        let cluster = Cluster::start().await;
+        let mut project = if plain { Project::plain(&cluster, OLD).await } else { Project::new(&cluster, OLD) };
+        project.apply().await;
+        let credential = project.store.load().unwrap().services[&ServiceName::parse("users").unwrap()].active.clone();
+        let client = cluster.connect_as("link_users_user", credential.secret.expose(), "link_users").await.unwrap();
+        client.batch_execute("CREATE TABLE kept AS SELECT 42 AS n").await.unwrap();
+
+        project.rewrite(NEW);
+        assert_refused(&project, "database \"link_users\" is service \"users\"'s").await;
+        assert!(!project.store.load().unwrap().services.contains_key(&ServiceName::parse("people").unwrap()));
+        let again = cluster.connect_as("link_users_user", credential.secret.expose(), "link_users").await.unwrap();
+        again.batch_execute("INSERT INTO kept VALUES (43)").await.unwrap();
+
+        project.adopt = [ServiceName::parse("people").unwrap()].into();
+        project.apply().await;
+        project.adopt.clear();
+        project.assert_settled().await;
+        let renamed = project.store.load().unwrap().services[&ServiceName::parse("people").unwrap()].active.clone();
+        let client = cluster.connect_as("link_users_user", renamed.secret.expose(), "link_users").await.unwrap();
+        assert_eq!(client.query("SELECT n FROM kept", &[]).await.unwrap().len(), 2);
+        assert!(cluster.connect_as("link_users_user", credential.secret.expose(), "link_users").await.is_err(), "a new password");
+        // The way back is the same.
+        project.rewrite(OLD);
+        assert_refused(&project, "database \"link_users\" is service \"people\"'s").await;
+    }
+}
+
+/// For this one reason, told once and not for each role, and nothing is done.
+async fn assert_refused(project: &Project, summary: &str) {
+    let applied = project.apply().await;
+    let errors: Vec<&Diagnostic> = applied.planned.diagnostics.iter().filter(|found| found.severity == Severity::Error).collect();
+    let [error] = errors[..] else { panic!("{errors:?}") };
+    assert_eq!((error.code, error.summary.as_str()), (Code::PLAN_OTHER_SERVICE, summary));
+    assert!(applied.planned.plan.is_empty() && applied.failures.is_empty());
 }
