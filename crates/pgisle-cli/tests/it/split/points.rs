@@ -105,7 +105,7 @@ pub(super) struct Path<'a> {
     pub(super) stages: &'a [&'static str],
     /// Whether each stage is taken twice, once for each thing that may come behind; otherwise these take turns.
     pub(super) twice: bool,
-    /// Each so-and-so-many-th statement is taken, too. `PGISLE_TEST_STRIDE=1` takes them all, which takes minutes. Without end, none is.
+    /// Each so-and-so-many-th statement is taken, too. `PGISLE_TEST_STRIDE=1` takes them all, in a quarter of an hour. Without end, none is.
     pub(super) stride: usize,
     /// What is killed there.
     pub(super) harm: Harm,
