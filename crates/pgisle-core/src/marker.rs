@@ -150,4 +150,10 @@ impl Marker {
     pub fn same_owner(&self, project: &str, environment: &str) -> bool {
         self.project == project && self.environment == environment
     }
+
+    /// The other service of the same project and environment that the object belongs to.
+    #[must_use]
+    pub fn other_service(&self, project: &str, environment: &str, service: &ServiceName) -> Option<&ServiceName> {
+        self.service.as_ref().filter(|other| *other != service && self.same_owner(project, environment))
+    }
 }

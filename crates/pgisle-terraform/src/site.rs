@@ -188,10 +188,12 @@ impl Site {
         plan(&self.spec([service]), inventory, &options)
     }
 
-    /// That a database is the island of another service. Two resources would take it from each other, apply by apply.
+    /// That a database is the island of another service. The planner refuses that, too, but for what is adopted: and two resources with
+    /// `adopt` would take it from each other, apply by apply.
     pub(crate) fn of_another(&self, service: &Service, inventory: &Inventory) -> Option<Finding> {
-        let marker = inventory.databases.get(&service.database)?.marker().filter(|marker| self.is_ours(marker))?;
-        let other = marker.service.filter(|other| *other != service.name)?;
+        let marker = inventory.databases.get(&service.database)?.marker()?;
+        let settings = self.settings();
+        let other = marker.other_service(&settings.name_prefix, settings.environment.as_str(), &service.name)?;
         let summary = format!("database \"{}\" is the island of service \"{other}\"", service.database);
         let detail = "Give this service a database of its own. To go on with that one under another name, take its resource out of the \
                       state, import it under its own name, and keep that name.";

@@ -40,7 +40,7 @@ impl<'a> Planner<'a> {
             }
         }
         self.check_may_create(service);
-        if !adopt && let Some(diagnostic) = self.is_of_another(service) {
+        if !adopt && let Some(diagnostic) = self.of_another(service) {
             // For the whole run: files, PgBouncer's among them, would follow the new name.
             self.diagnostics.push(diagnostic);
             return false;
@@ -48,8 +48,8 @@ impl<'a> Planner<'a> {
         self.blocked.len() == before
     }
 
-    /// Whether an object that the service names is another service's of the same project. The first is told, its database before its roles.
-    fn is_of_another(&self, service: &Service) -> Option<Diagnostic> {
+    /// That an object which the service names is another service's of the same project: the database, or else the first such role.
+    fn of_another(&self, service: &Service) -> Option<Diagnostic> {
         let database = self.inventory.databases.get(&service.database).and_then(Database::marker);
         let database = database.map(|marker| ("database", service.database.to_string(), marker));
         let roles = self.role_names(service).into_iter().filter_map(|name| {
@@ -57,8 +57,7 @@ impl<'a> Planner<'a> {
             Some(("role", name.to_string(), marker))
         });
         let (kind, name, other) = database.into_iter().chain(roles).find_map(|(kind, name, marker)| {
-            let is_ours = marker.same_owner(self.project(), self.environment());
-            let other = marker.service.filter(|other| is_ours && *other != service.name)?;
+            let other = marker.other_service(self.project(), self.environment(), &service.name)?.clone();
             Some((kind, name, other))
         })?;
         let new = &service.name;
